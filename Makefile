@@ -1,0 +1,54 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both set up all they need.
+
+PYTHON ?= $(shell scripts/find_python.sh)
+VENV ?= .venv
+BIN = $(VENV)/bin
+DEMO_DIR ?= outputs/demo
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links pyproject.toml
+
+.PHONY: demo test setup setup-dev check format benchmark pins clean
+
+demo: setup  ## Run three episodes of a bimanual robot handing over a cube, into one video.
+	$(BIN)/taketwo run --session.num_episodes=3 --session.seed=5 --output_dir=$(DEMO_DIR)
+
+test: setup-dev check  ## Lint, types and every test.
+	$(BIN)/python -m pytest
+
+check: setup-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: setup-dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+benchmark: setup-dev  ## Measure against openpi's client runtime; builds its environment on first use.
+	$(BIN)/python benchmarks/session.py
+
+setup: $(VENV)/run.stamp
+setup-dev: $(VENV)/dev.stamp
+
+$(BIN)/uv:
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or later was found: apt-get install python3, or give make PYTHON=/path/to/python" >&2; exit 1; }
+	scripts/install_system_packages.sh
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+$(VENV)/run.stamp: $(BIN)/uv requirements/run.txt pyproject.toml
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --requirement requirements/run.txt
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --editable .
+	touch $@
+
+$(VENV)/dev.stamp: $(VENV)/run.stamp requirements/dev.txt
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --requirement requirements/dev.txt
+	touch $@
+
+pins: setup  ## Pin anew what pyproject.toml asks for.
+	$(COMPILE) --upgrade --extra aloha --output-file requirements/run.txt
+	$(COMPILE) --upgrade --extra aloha --extra gym --group dev --override requirements/overrides.txt \
+		--constraint requirements/run.txt --output-file requirements/dev.txt
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
