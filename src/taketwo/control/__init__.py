@@ -1,0 +1,1 @@
+"""What stands between policy and environment: executors, filters, guard, prompt."""

@@ -1,0 +1,91 @@
+"""What an environment is: one protocol, and small ones for what only some can do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+from taketwo.registry import Registry
+from taketwo.types import EnvironmentSpec, FloatArray, Observation, Pixels, StepResult
+
+ENVIRONMENTS = Registry(
+    "environment",
+    "taketwo.envs",
+    {"aloha": "taketwo.envs.aloha:AlohaConfig", "gym": "taketwo.envs.gym:GymConfig"},
+)
+
+
+class Environment(Protocol):
+    """One robot, or one simulator of it. Used from a single thread."""
+
+    @property
+    def spec(self) -> EnvironmentSpec:
+        """What it is; constant over its life."""
+        ...
+
+    def reset(self, seed: int, options: Mapping[str, Any] | None = None) -> Observation:
+        """Begin an episode. The same seed gives the same first observation.
+
+        Raises:
+            EnvironmentFault: it cannot begin.
+        """
+        ...
+
+    def step(self, action: FloatArray) -> StepResult:
+        """Apply one action, (D,), for one control period.
+
+        At the end of an episode the observation is the terminal one: an environment never resets itself.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free everything. Safe to call twice."""
+        ...
+
+
+class EnvironmentConfig(Protocol):
+    """The options of an environment, which build it."""
+
+    def make(self) -> Environment:
+        """Build it.
+
+        Raises:
+            ConfigError: an option does not fit.
+            MissingExtraError: its library is not installed.
+        """
+        ...
+
+
+@runtime_checkable
+class Renders(Protocol):
+    """Can draw any of its cameras at any size, at any time."""
+
+    def camera_names(self) -> tuple[str, ...]:
+        """Every camera that it has, whether or not observations carry it."""
+        ...
+
+    def render(self, camera: str, height: int, width: int) -> Pixels:
+        """(height, width, 3) uint8 RGB of the present state."""
+        ...
+
+
+@runtime_checkable
+class Snapshots(Protocol):
+    """Can be put back to an earlier instant exactly."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """The full simulator state as plain values and arrays."""
+        ...
+
+    def restore(self, snapshot: Mapping[str, Any]) -> Observation:
+        """Go back to a snapshot of the same model; what follows is the same, bit for bit."""
+        ...
+
+
+@runtime_checkable
+class GoesHome(Protocol):
+    """Knows a safe pose."""
+
+    def home_action(self) -> FloatArray:
+        """(D,) the action that holds the home pose."""
+        ...

@@ -1,0 +1,45 @@
+"""The errors that users meet. Each message says what was wrong, what is allowed, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TakeTwoError(Exception):
+    """Base of every error whose message is for the user; printed as one line, without a traceback."""
+
+
+class ConfigError(TakeTwoError):
+    """A flag, a configuration key or a name that the user gave cannot be used."""
+
+
+class MissingExtraError(TakeTwoError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed: pip install 'taketwo[{extra}]'")
+
+
+class EnvironmentFault(TakeTwoError):
+    """The environment cannot start or go on."""
+
+
+class RenderingError(TakeTwoError):
+    """A camera picture cannot be made."""
+
+
+class PolicyError(TakeTwoError):
+    """The policy cannot start, cannot be reached, or gave an unusable action chunk."""
+
+
+class RecordingError(TakeTwoError):
+    """A recording cannot be written."""
+
+
+def one_of(kind: str, name: str, known: Iterable[str]) -> str:
+    """Message for an unknown name: the nearest known one first, then all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"unknown {kind} {name!r}.{hint} Known: {', '.join(names) or 'none'}."

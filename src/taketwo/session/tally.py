@@ -1,0 +1,70 @@
+"""One episode as it goes, and the verdict on it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from taketwo.types import Episode, EpisodeInfo, Outcome, StepResult
+
+
+@dataclass
+class Tally:
+    """Counts of the episode under way."""
+
+    first_frame: int
+    steps: int = 0
+    frames: int = 0
+    reward_sum: float = 0.0
+    reward_max: float = -math.inf
+    terminated: bool = False
+    truncated: bool = False
+    judged: bool = False
+    solved_ever: bool = False
+    solved_last: bool = False
+
+    def add(self, result: StepResult) -> None:
+        """Count one step."""
+        self.steps += 1
+        self.reward_sum += result.reward
+        self.reward_max = max(self.reward_max, result.reward)
+        self.terminated, self.truncated = result.terminated, result.truncated
+        self.solved_last = bool(result.success)
+        self.solved_ever |= self.solved_last
+        self.judged |= result.success is not None
+
+    def verdict(self, success: Literal["ever", "last"]) -> tuple[Outcome, str] | None:
+        """Outcome and reason once the environment or the step limit has ended it; None while it goes on."""
+        if not (self.terminated or self.truncated):
+            return None
+        ending = "the environment ended it" if self.terminated else f"out of time after {self.steps} steps"
+        if not self.judged:
+            return Outcome.UNJUDGED, f"{ending}; the environment does not report success"
+        if self.solved_last or (success == "ever" and self.solved_ever):
+            when = "solved" if self.solved_last else "solved on the way"
+            return Outcome.SUCCESS, f"{when}; {ending}"
+        missed = "; was solved on the way, not at the last step" if self.solved_ever else ""
+        return (Outcome.FAILURE if self.terminated else Outcome.TIMEOUT), f"{ending}{missed}"
+
+    def interrupted(self, success: Literal["ever", "last"], reason: str) -> tuple[Outcome, str]:
+        """Outcome and reason when something outside the episode cut it short."""
+        if success == "ever" and self.solved_ever:
+            return Outcome.SUCCESS, f"solved; {reason}"
+        return Outcome.STOPPED, reason
+
+    def finish(self, info: EpisodeInfo, outcome: Outcome, reason: str) -> Episode:
+        """The episode's record."""
+        return Episode(
+            index=info.index,
+            seed=info.seed,
+            steps=self.steps,
+            frames=self.frames,
+            first_frame=self.first_frame,
+            outcome=outcome,
+            reason=reason,
+            terminated=self.terminated,
+            truncated=self.truncated,
+            reward_sum=self.reward_sum,
+            reward_max=self.reward_max if self.steps else 0.0,
+        )
