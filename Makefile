@@ -46,7 +46,7 @@ $(VENV)/dev.stamp: $(VENV)/run.stamp requirements/dev.txt
 	touch $@
 
 pins: setup  ## Pin anew what pyproject.toml asks for.
-	$(COMPILE) --upgrade --extra aloha --output-file requirements/run.txt
+	$(COMPILE) --upgrade --extra aloha --override requirements/overrides.txt --output-file requirements/run.txt
 	$(COMPILE) --upgrade --extra aloha --extra gym --group dev --override requirements/overrides.txt \
 		--constraint requirements/run.txt --output-file requirements/dev.txt
 
