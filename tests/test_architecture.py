@@ -1,0 +1,84 @@
+"""The rooms of the house import each other only as `docs/architecture.md` says."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import taketwo
+
+ROOT = Path(taketwo.__file__).parent
+
+SHARED = {"types", "errors", "registry", "seeding", "images", "gl"}
+"""Modules that belong to no room. `types` itself knows nothing but `errors`."""
+
+MAY_IMPORT = {
+    "session": set(),
+    "envs": set(),
+    "policies": {"serving"},
+    "control": {"policies", "session"},
+    "recording": {"session"},
+    "serving": {"policies"},
+    "testing": {"envs", "policies", "session"},
+    "cli": {"session", "envs", "policies", "control", "recording", "serving", "testing"},
+}
+
+HEAVY = ["mujoco", "dm_control", "gym_aloha", "mink", "av", "PIL", "websockets", "gymnasium", "rich", "pyarrow", "torch"]
+
+
+def imported_rooms(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "taketwo" and len(parts) > 1:
+                yield parts[1]
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_a_room_imports_only_what_it_may(room):
+    allowed = MAY_IMPORT[room] | SHARED | {room}
+    foreign = {
+        f"{path.relative_to(ROOT)} imports {other}"
+        for path in (ROOT / room).rglob("*.py")
+        for other in imported_rooms(path)
+        if other not in allowed
+    }
+    assert not foreign
+
+
+def test_every_room_is_on_the_list():
+    rooms = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert rooms == set(MAY_IMPORT)
+
+
+def test_types_know_nothing_but_errors():
+    assert set(imported_rooms(ROOT / "types.py")) == {"errors"}
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "taketwo.session.loop",
+        "taketwo.envs.base",
+        "taketwo.envs.aloha",
+        "taketwo.envs.gym",
+        "taketwo.policies.base",
+        "taketwo.policies.scripted",
+        "taketwo.policies.remote",
+        "taketwo.control.config",
+        "taketwo.recording.video",
+        "taketwo.cli.main",
+    ],
+)
+def test_importing_a_module_loads_no_heavy_library(module):
+    code = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
