@@ -1,0 +1,151 @@
+"""`session.json`: what a session came to, episode by episode."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from taketwo import __version__
+from taketwo.recording.naming import cannot_write, make_folder, replace_durably, reserve
+from taketwo.recording.plain import to_json
+from taketwo.recording.video import video_frame
+from taketwo.session.events import EpisodeEnd, Event, SessionEnd, SessionStart
+from taketwo.session.loop import SessionResult
+from taketwo.types import Episode, Outcome
+
+
+class SessionFile:
+    """Writes `session.json`, or `session_2.json` and so on where there is one.
+
+    It is written anew after each episode, so that a session that is killed leaves what was done, with
+    `complete` false.
+    """
+
+    name = "session file"
+    lossless = True
+    required = True
+
+    def __init__(self, folder: Path, subsample: int = 1) -> None:
+        """Nothing is written until the session starts.
+
+        Args:
+            subsample: the video's, for the episodes' places in it.
+        """
+        self.path: Path | None = None
+        self._folder = folder
+        self._subsample = subsample
+        self._episodes: list[Episode] = []
+        self._began = 0.0
+        self._content: dict[str, Any] = {}
+
+    def cameras(self, frame: int) -> Collection[str]:
+        """None."""
+        return ()
+
+    def on(self, event: Event) -> None:
+        """Take one event.
+
+        Raises:
+            RecordingError: the file cannot be written.
+        """
+        match event:
+            case SessionStart():
+                self._start(event)
+            case EpisodeEnd(episode):
+                self._episodes.append(episode)
+            case SessionEnd(reason):
+                self._content["reason"] = reason
+            case _:
+                return
+        wall_s = time.monotonic() - self._began
+        self._content |= summary(self._episodes, self._subsample, wall_s)
+        self._write()
+
+    def complete(self, result: SessionResult, video: Mapping[str, Any] | None) -> None:
+        """Write the final content, after the session.
+
+        Args:
+            video: what `VideoSink.report` says, or None where nothing was filmed.
+
+        Raises:
+            RecordingError: the file cannot be written.
+        """
+        loop = result.loop
+        self._content |= summary(result.episodes, self._subsample, loop.wall_s)
+        self._content |= {
+            "complete": True,
+            "reason": result.reason,
+            "loop": {
+                "overruns": loop.overruns,
+                "jitter_ms_p50": loop.jitter_ms_p50,
+                "jitter_ms_p99": loop.jitter_ms_p99,
+                "stalls": loop.stalls,
+                "lost_s": loop.lost_s,
+                "waited_s": result.waited_s,
+                "dropped": result.dropped,
+            },
+            "video": video,
+        }
+        self._write()
+
+    def _start(self, event: SessionStart) -> None:
+        make_folder(self._folder)
+        self.path = reserve(self._folder, "session", ".json")
+        self._began = time.monotonic()
+        self._content = {
+            "complete": False,
+            "reason": None,
+            "success_rate": None,
+            "counts": {},
+            "steps_per_second": 0.0,
+            "episodes": [],
+            "video": None,
+            "loop": None,
+            "started_at": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
+            "taketwo": __version__,
+            "config": event.config,
+        }
+
+    def _write(self) -> None:
+        if self.path is None:  # the session ended before it began, and that error is already told
+            return
+        temporary = self.path.with_name(f".{self.path.name}.new")
+        try:
+            temporary.write_text(to_json(self._content, indent=2) + "\n", encoding="utf-8")
+            replace_durably(temporary, self.path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise cannot_write(self.path, error) from error
+
+
+def summary(episodes: Sequence[Episode], subsample: int, wall_s: float) -> dict[str, Any]:
+    """The parts of `session.json` that follow from the episodes."""
+    attempts = sum(episode.outcome.is_attempt for episode in episodes)
+    successes = sum(episode.outcome is Outcome.SUCCESS for episode in episodes)
+    steps = sum(episode.steps for episode in episodes)
+    return {
+        "episodes": [described(episode, subsample) for episode in episodes],
+        "success_rate": successes / attempts if attempts else None,
+        "counts": dict(Counter(str(episode.outcome) for episode in episodes)),
+        "steps_per_second": steps / wall_s if wall_s > 0 else 0.0,
+    }
+
+
+def described(episode: Episode, subsample: int) -> dict[str, Any]:
+    """One episode; `first_frame` is the index in the video of its first kept frame."""
+    return {
+        "index": episode.index,
+        "seed": episode.seed,
+        "steps": episode.steps,
+        "outcome": str(episode.outcome),
+        "reason": episode.reason,
+        "terminated": episode.terminated,
+        "truncated": episode.truncated,
+        "reward_sum": episode.reward_sum,
+        "reward_max": episode.reward_max,
+        "first_frame": video_frame(episode.first_frame, subsample),
+    }
