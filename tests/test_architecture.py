@@ -25,7 +25,19 @@ MAY_IMPORT = {
     "cli": {"session", "envs", "policies", "control", "recording", "serving", "testing"},
 }
 
-HEAVY = ["mujoco", "dm_control", "gym_aloha", "mink", "av", "PIL", "websockets", "gymnasium", "rich", "pyarrow", "torch"]
+HEAVY = [
+    "mujoco",
+    "dm_control",
+    "gym_aloha",
+    "mink",
+    "av",
+    "PIL",
+    "websockets",
+    "gymnasium",
+    "rich",
+    "pyarrow",
+    "torch",
+]
 
 
 def imported_rooms(path):

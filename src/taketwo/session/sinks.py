@@ -14,7 +14,7 @@ from taketwo.session.events import Event, StepTaken
 
 log = logging.getLogger(__name__)
 
-QUEUE_STEPS = 64
+QUEUE_STEPS = 32
 """Steps a sink may lie behind before the loop waits for it (lossless) or it loses the oldest (latest)."""
 
 
