@@ -1,0 +1,176 @@
+"""The executor that asks for the next chunk while it still executes this one."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from taketwo.control.base import PlannedAction
+from taketwo.control.chunking import check_horizon, first_actions
+from taketwo.errors import ConfigError, PolicyError, one_of
+from taketwo.policies.base import Policy
+from taketwo.types import ActionChunk, EpisodeInfo, FloatArray, Observation
+
+log = logging.getLogger(__name__)
+
+
+class Asynchronous:
+    """Asks early, on a thread of its own, and goes over to the new chunk when it comes.
+
+    The policy is used by that one thread alone: `reset`, `infer` and `close` all run there, one after the
+    other. Its pictures are made on the loop's thread before an observation is handed over.
+
+    When an answer comes, the actions whose steps have passed since its observation are skipped, and the
+    first ones left are blended linearly with what is left of the old chunk. When it comes too late, the
+    step waits for it: a stall. The first step of an episode always waits and does not count as one.
+
+    Which step an answer arrives at depends on how fast policy and machine are, so two runs with the same
+    seed differ. Choose another executor where a run must be repeatable.
+    """
+
+    _actions: FloatArray  # (H, D) the present plan
+    _next: int
+    _prompt_used: str | None
+    _step: int
+    _asked_at: int  # the step whose observation the answer is for
+
+    def __init__(
+        self, policy: Policy, action_horizon: int | None = None, prefetch: int = 10, blend_steps: int = 5
+    ) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            action_horizon: actions of each chunk to use; None uses whole chunks.
+            prefetch: ask when this many actions are left.
+            blend_steps: actions over which to go over from the old chunk to the new; 0 switches at once.
+        """
+        check_horizon(action_horizon)
+        check_prefetch(prefetch, action_horizon)
+        check_blend_steps(blend_steps)
+        self._policy = policy
+        self._horizon = action_horizon
+        self._prefetch = prefetch
+        self._blend_steps = blend_steps
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="policy")
+        self._closed = False
+        self._stalls = 0
+        self._answer: Future[ActionChunk] | None = None
+        self._forget()
+
+    @property
+    def stalls(self) -> int:
+        """How often a step had to wait for an answer, the first steps of episodes apart."""
+        return self._stalls
+
+    @property
+    def inferring(self) -> bool:
+        """Whether the policy is at work on an answer."""
+        return self._answer is not None and not self._answer.done()
+
+    def reset(self, episode: EpisodeInfo) -> None:
+        """Wait for an inference under way, discard its answer, and reset the policy."""
+        self._discard_answer()
+        self._forget()
+        self._thread.submit(self._policy.reset, episode).result()
+
+    def next_action(self, observation: Observation) -> PlannedAction:
+        """The action for this step.
+
+        Raises:
+            PolicyError: the inference in the background failed, or lacks a picture; other exceptions of
+                the policy come through as they are.
+            ConfigError: the policy's chunks are too short for `action_horizon` or `prefetch`.
+        """
+        if self._answer is not None and self._answer.done():
+            self._take(self._answer)
+        if self._answer is None and self._left <= self._prefetch:
+            self._ask(observation)
+        if self._answer is not None and not self._left:
+            self._stalls += self._step > 0
+            self._take(self._answer)
+        action = self._actions[self._next]
+        self._next += 1
+        self._step += 1
+        return PlannedAction(action, self._prompt_used)
+
+    def close(self) -> None:
+        """Wait for an inference under way, close the policy, and end the thread. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._discard_answer()
+        try:
+            self._thread.submit(self._policy.close).result()
+        finally:
+            self._thread.shutdown()
+
+    @property
+    def _left(self) -> int:
+        return len(self._actions) - self._next
+
+    def _ask(self, observation: Observation) -> None:
+        for camera in self._policy.cameras:
+            if camera not in observation.images:
+                raise PolicyError(f"the policy has no picture: {one_of('camera', camera, observation.images)}")
+            _ = observation.images[camera].pixels
+        self._asked_at = self._step
+        self._answer = self._thread.submit(self._policy.infer, observation)
+
+    def _take(self, answer: Future[ActionChunk]) -> None:
+        """Go over to an answer, waiting for it if need be."""
+        self._answer = None  # also if it is an error: a later step may ask anew
+        chunk = answer.result()
+        actions = first_actions(chunk.actions, self._horizon)
+        check_prefetch(self._prefetch, len(actions))
+        elapsed = self._step - self._asked_at
+        self._actions = blended(self._actions[self._next :], actions[elapsed:], self._blend_steps)
+        self._next = 0
+        self._prompt_used = chunk.prompt_used
+
+    def _discard_answer(self) -> None:
+        answer, self._answer = self._answer, None
+        if answer is None or answer.cancel():
+            return
+        error = answer.exception()
+        if error is not None:
+            log.warning("the policy failed on a step that nobody waits for any more: %s", error)
+
+    def _forget(self) -> None:
+        self._actions = np.empty((0, 0))
+        self._next = 0
+        self._prompt_used = None
+        self._step = self._asked_at = 0
+
+
+def check_prefetch(prefetch: int, horizon: int | None) -> None:
+    """Raise ConfigError unless `prefetch` is at least 1 and less than the actions used of a chunk.
+
+    Otherwise every action of an answer could have elapsed before it arrives.
+    """
+    if prefetch < 1:
+        raise ConfigError(f"prefetch must be 1 or more, not {prefetch}")
+    if horizon is not None and prefetch >= horizon:
+        raise ConfigError(
+            f"prefetch is {prefetch}, but only {horizon} actions of a chunk are used: give less than that"
+        )
+
+
+def check_blend_steps(blend_steps: int) -> None:
+    """Raise ConfigError unless it is 0 or more."""
+    if blend_steps < 0:
+        raise ConfigError(f"blend_steps must be 0 or more, not {blend_steps}")
+
+
+def blended(old: FloatArray, new: FloatArray, steps: int) -> FloatArray:
+    """`new` (H, D), its first actions mixed with those of `old` for the same steps.
+
+    Over n = min(steps, what both have), action k = 1 .. n is new to the part k / (n + 1).
+    """
+    overlap = min(steps, len(old), len(new))
+    part = np.arange(1, overlap + 1)[:, None] / (overlap + 1)
+    mixed = new.copy()
+    if overlap:
+        mixed[:overlap] = (1 - part) * old[:overlap] + part * new[:overlap]
+    return mixed

@@ -1,0 +1,131 @@
+"""The instruction: changeable while a session runs, and shown at the points it passes through."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+
+from taketwo.errors import ConfigError
+from taketwo.policies.base import Policy
+from taketwo.session.events import EpisodeStart, Event, StepTaken
+from taketwo.types import ActionChunk, EpisodeInfo, Observation
+
+log = logging.getLogger("taketwo.prompt")
+
+SHOWN_CHARACTERS = 80
+"""Length at which a prompt is cut off when it is shown; what is sent is never cut."""
+
+
+class PromptSource:
+    """The instruction that goes into every observation. A session takes it as its `prompt`.
+
+    It may be changed from any thread and takes effect with the next observation; a policy that executes
+    chunks acts on it when it is asked the next time.
+
+    Attributes:
+        text: the instruction; None leaves the environment's own.
+    """
+
+    def __init__(self, text: str | None = None) -> None:
+        self.text = text  # replacing an attribute is atomic, so no lock is needed
+
+    def __call__(self) -> str | None:
+        """The instruction as it is now."""
+        return self.text
+
+
+class EveryNSteps:
+    """Says when a prompt is due: at an episode's first step, and at or after every n-th that follows.
+
+    "Or after", since neither a policy that is asked once a chunk nor a viewer that steps are dropped for
+    meets every step.
+    """
+
+    def __init__(self, every_n: int) -> None:
+        if every_n < 1:
+            raise ConfigError(f"a prompt can be shown every 1 or more steps, not every {every_n}")
+        self._every_n = every_n
+        self._due = 0
+
+    def reset(self) -> None:
+        """Begin an episode."""
+        self._due = 0
+
+    def __call__(self, step: int) -> bool:
+        """Whether the prompt is due at this step of the episode."""
+        if step < self._due:
+            return False
+        self._due = step - step % self._every_n + self._every_n
+        return True
+
+
+class EchoesPrompt:
+    """A policy that shows the prompt just before it is sent: what the client asks for."""
+
+    def __init__(self, policy: Policy, every_n: int, control_hz: float) -> None:
+        """Wrap a policy.
+
+        Args:
+            every_n: steps between two lines.
+            control_hz: `EnvironmentSpec.control_hz`; gives the step that an observation's time stands for.
+        """
+        self._policy = policy
+        self._is_due = EveryNSteps(every_n)
+        self._control_hz = control_hz
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """The cameras whose pixels the policy looks at."""
+        return self._policy.cameras
+
+    def reset(self, episode: EpisodeInfo) -> None:
+        """Reset the policy, and show the next prompt."""
+        self._is_due.reset()
+        self._policy.reset(episode)
+
+    def infer(self, observation: Observation) -> ActionChunk:
+        """Show the prompt if it is due, and ask the policy."""
+        step = round(observation.time_s * self._control_hz)
+        if self._is_due(step):
+            log.info("%s", prompt_line("client", step, observation.prompt))
+        return self._policy.infer(observation)
+
+    def close(self) -> None:
+        """Close the policy."""
+        self._policy.close()
+
+
+class RuntimePromptEcho:
+    """A sink that shows the prompt as the runtime's observations carry it."""
+
+    name = "prompt echo"
+    lossless = False
+    required = False
+
+    def __init__(self, every_n: int) -> None:
+        """Show it every `every_n` steps of an episode."""
+        self._is_due = EveryNSteps(every_n)
+
+    def cameras(self, frame: int) -> Collection[str]:
+        """None."""
+        return ()
+
+    def on(self, event: Event) -> None:
+        """Show the prompt of a step if it is due."""
+        if isinstance(event, EpisodeStart):
+            self._is_due.reset()
+        elif isinstance(event, StepTaken) and self._is_due(event.index):
+            log.info("%s", prompt_line("runtime", event.index, event.observation.prompt))
+
+
+def prompt_line(point: str, step: int, prompt: str | None) -> str:
+    """One line telling which prompt was seen at a point, cut off at `SHOWN_CHARACTERS`."""
+    return f"prompt [{point}, step {step}]: {shortened(prompt)}"
+
+
+def shortened(prompt: str | None) -> str:
+    """A prompt in one line of at most `SHOWN_CHARACTERS`, its white space run together."""
+    if prompt is None:
+        return "(none)"
+    line = " ".join(prompt.split())
+    return line if len(line) <= SHOWN_CHARACTERS else line[: SHOWN_CHARACTERS - 1] + "…"

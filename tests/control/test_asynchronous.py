@@ -1,0 +1,346 @@
+import threading
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from taketwo.control.asynchronous import Asynchronous, blended
+from taketwo.errors import ConfigError, PolicyError
+from taketwo.types import ActionChunk, Image
+from tests.control.support import EPISODE, Says, numbered, observe
+
+PATIENCE_S = 20
+
+
+class Gated(Says):
+    """Answers only when allowed to, and notices when it is used from two threads at once."""
+
+    def __init__(self, answer, cameras=()):
+        super().__init__(answer, cameras)
+        self._gate = threading.Semaphore(0)
+        self._in_use = threading.Lock()
+        self.threads = set()
+        self.overlapped = False
+        self.begun = 0
+
+    def allow(self, answers=1):
+        self._gate.release(answers)
+
+    def reset(self, episode):
+        with self._used_alone():
+            super().reset(episode)
+
+    def infer(self, observation):
+        with self._used_alone():
+            self.begun += 1
+            assert self._gate.acquire(timeout=PATIENCE_S), "nobody allowed an answer"
+            return super().infer(observation)
+
+    def close(self):
+        with self._used_alone():
+            super().close()
+
+    @contextmanager
+    def _used_alone(self):
+        self.threads.add(threading.get_ident())
+        if not self._in_use.acquire(blocking=False):
+            self.overlapped = True
+            raise AssertionError("the policy is used from two threads at once")
+        try:
+            yield
+        finally:
+            self._in_use.release()
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.001)
+
+
+@contextmanager
+def in_background(call):
+    """Run `call` on another thread within the block; its exception comes out at the end."""
+    errors = []
+
+    def run():
+        try:
+            call()
+        except BaseException as error:  # noqa: BLE001 - handed over below
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    yield thread
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    if errors:
+        raise errors[0]
+
+
+@pytest.fixture
+def begin():
+    """Makes an executor whose first chunk has arrived, and closes it whatever happens."""
+    made = []
+
+    def make(policy, **options):
+        executor = Asynchronous(policy, **options)
+        made.append((executor, policy))
+        executor.reset(EPISODE)
+        policy.allow()
+        return executor
+
+    yield make
+    for executor, policy in made:
+        policy.allow(100)
+        executor.close()
+        assert not policy.overlapped
+
+
+def run(executor, steps):
+    return [float(executor.next_action(observe(0.0)).action[0]) for _ in range(steps)]
+
+
+def answered(executor):
+    wait_until(lambda: not executor.inferring)
+
+
+def test_actions_whose_steps_have_passed_since_the_observation_are_skipped(begin):
+    policy = Gated(numbered(10))
+    executor = begin(policy, prefetch=4, blend_steps=0)
+    assert run(executor, 8) == [0, 1, 2, 3, 4, 5, 6, 7]  # asks at step 6, when 4 are left
+    policy.allow()
+    answered(executor)
+    assert run(executor, 4) == [102, 103, 104, 105]
+    assert executor.stalls == 0
+
+
+def test_it_asks_when_prefetch_actions_are_left_with_the_observation_of_that_step(begin):
+    policy = Gated(numbered(10))
+    executor = begin(policy, prefetch=4, blend_steps=0)
+    observations = [observe(float(k)) for k in range(8)]
+    for observation in observations[:6]:
+        executor.next_action(observation)
+        assert not executor.inferring
+    executor.next_action(observations[6])
+    assert executor.inferring
+    policy.allow()
+    answered(executor)
+    assert policy.asked == [observations[0], observations[6]]
+
+
+def test_old_and_new_chunk_are_blended_where_both_have_actions(begin):
+    policy = Gated(numbered(10))
+    executor = begin(policy, prefetch=4, blend_steps=3)
+    assert run(executor, 7) == [0, 1, 2, 3, 4, 5, 6]
+    policy.allow()
+    answered(executor)
+    # Old 7, 8, 9 against new 101, 102, 103, then new alone.
+    np.testing.assert_allclose(
+        run(executor, 4), [0.75 * 7 + 0.25 * 101, 0.5 * 8 + 0.5 * 102, 0.25 * 9 + 0.75 * 103, 104], atol=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "steps", "expected"),
+    [
+        (4, 4, 1, [0.5, 1, 1, 1]),
+        (2, 4, 9, [1 / 3, 2 / 3, 1, 1]),
+        (9, 2, 9, [1 / 3, 2 / 3]),
+        (0, 3, 2, [1, 1, 1]),
+        (3, 3, 0, [1, 1, 1]),
+    ],
+)
+def test_the_blend_is_linear_over_the_overlap(old, new, steps, expected):
+    mixed = blended(np.zeros((old, 2)), np.ones((new, 2)), steps)
+    np.testing.assert_allclose(mixed, np.repeat(np.array(expected)[:, None], 2, axis=1))
+
+
+def test_a_step_without_an_action_waits_and_counts_as_a_stall(begin):
+    policy = Gated(numbered(10))
+    executor = begin(policy, prefetch=4, blend_steps=3)
+    assert run(executor, 10) == list(range(10))
+    taken = []
+    with in_background(lambda: taken.extend(run(executor, 2))) as thread:
+        wait_until(lambda: executor.stalls == 1)
+        assert thread.is_alive() and not taken
+        policy.allow()
+    assert taken == [104, 105]  # asked at step 6, taken at step 10, nothing left to blend with
+    assert executor.stalls == 1
+
+
+def test_the_first_step_of_an_episode_is_no_stall(begin):
+    policy = Gated(numbered(10))
+    executor = begin(policy, prefetch=2)
+    run(executor, 1)
+    executor.reset(EPISODE)
+    policy.allow()
+    run(executor, 1)
+    assert executor.stalls == 0
+
+
+def test_only_the_horizon_of_each_chunk_is_used(begin):
+    policy = Gated(numbered(10))
+    executor = begin(policy, action_horizon=6, prefetch=2, blend_steps=0)
+    assert run(executor, 4) == [0, 1, 2, 3]
+    assert not executor.inferring
+    run(executor, 1)
+    policy.allow()
+    answered(executor)
+    assert run(executor, 3) == [101, 102, 103]
+
+
+@pytest.mark.parametrize("error", [PolicyError("the server hung up"), ValueError("broken")])
+def test_an_error_in_the_background_is_raised_in_the_step_and_the_next_one_asks_anew(begin, error):
+    def answer(k):
+        if k == 1:
+            raise error
+        return numbered(10)(k)
+
+    policy = Gated(answer)
+    executor = begin(policy, prefetch=4, blend_steps=0)
+    run(executor, 7)
+    policy.allow()
+    answered(executor)
+    with pytest.raises(type(error)) as caught:
+        executor.next_action(observe(0.0))
+    assert caught.value is error
+    policy.allow()
+    run(executor, 1)
+    answered(executor)
+    assert run(executor, 1) == [201]
+
+
+def test_a_reset_waits_for_an_inference_under_way_and_its_answer_never_gets_into_the_next_episode(begin):
+    policy = Gated(numbered(10))
+    executor = begin(policy, prefetch=4, blend_steps=3)
+    run(executor, 7)
+    wait_until(lambda: policy.begun == 2)
+    with in_background(lambda: executor.reset(EPISODE)) as thread:
+        assert thread.is_alive() and len(policy.resets) == 1
+        policy.allow()
+    assert len(policy.resets) == 2
+    policy.allow()
+    assert run(executor, 6) == [0, 1, 2, 3, 4, 5]
+
+
+def test_an_error_of_an_inference_that_a_reset_discards_is_told_and_does_not_reach_the_next_episode(begin, caplog):
+    def answer(k):
+        if k == 1:
+            raise ValueError("too late")
+        return numbered(10)(k)
+
+    policy = Gated(answer)
+    executor = begin(policy, prefetch=4)
+    run(executor, 7)
+    wait_until(lambda: policy.begun == 2)
+    policy.allow()
+    executor.reset(EPISODE)
+    policy.allow()
+    assert run(executor, 6) == [0, 1, 2, 3, 4, 5]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "too late" in caplog.text
+
+
+def test_closing_while_an_inference_is_under_way_waits_for_it_and_ends_the_thread():
+    before = set(threading.enumerate())
+    policy = Gated(numbered(10))
+    executor = Asynchronous(policy, prefetch=4)
+    executor.reset(EPISODE)
+    policy.allow()
+    run(executor, 7)
+    wait_until(lambda: policy.begun == 2)
+    assert set(threading.enumerate()) - before
+    with in_background(executor.close):
+        policy.allow()
+    executor.close()
+    assert policy.closed == 1 and not policy.overlapped
+    assert not set(threading.enumerate()) - before
+
+
+def test_closing_ends_the_thread_also_when_the_policy_cannot_close():
+    class Stuck(Says):
+        def close(self):
+            raise ValueError("cannot close")
+
+    before = set(threading.enumerate())
+    executor = Asynchronous(Stuck(numbered(10)), prefetch=4)
+    executor.reset(EPISODE)
+    with pytest.raises(ValueError, match="cannot close"):
+        executor.close()
+    assert not set(threading.enumerate()) - before
+
+
+def test_one_thread_alone_uses_the_policy_and_it_is_not_the_loops():
+    policy = Gated(numbered(4))
+    policy.allow(1000)
+    executor = Asynchronous(policy, prefetch=2)
+    for _ in range(5):
+        executor.reset(EPISODE)
+        run(executor, 40)
+    executor.close()
+    assert len(policy.threads) == 1 and threading.get_ident() not in policy.threads
+    assert not policy.overlapped
+
+
+def test_the_pictures_that_the_policy_looks_at_are_made_on_the_loops_thread_and_no_others(begin):
+    made = []
+
+    def picture(camera):
+        def render():
+            made.append((camera, threading.get_ident()))
+            return np.zeros((4, 6, 3), np.uint8)
+
+        return Image(render, camera=camera, height=4, width=6)
+
+    class Looks(Gated):
+        def infer(self, observation):
+            assert observation.images["top"].pixels.shape == (4, 6, 3)
+            return super().infer(observation)
+
+    executor = begin(Looks(numbered(10), cameras=["top"]), prefetch=4)
+    executor.next_action(observe(0.0, images={"top": picture("top"), "wrist": picture("wrist")}))
+    assert made == [("top", threading.get_ident())]
+    for _ in range(5):
+        executor.next_action(observe(0.0, images={"top": picture("top")}))
+    assert len(made) == 1  # nothing is asked, so nothing is rendered
+    with pytest.raises(PolicyError, match=r"no picture: unknown camera 'top'"):
+        executor.next_action(observe(0.0, images={"wrist": picture("wrist")}))
+
+
+def test_the_prompt_is_that_of_the_chunk_gone_over_to(begin):
+    policy = Gated(lambda k: ActionChunk(np.zeros((10, 1)), prompt_used=f"prompt {k}"))
+    executor = begin(policy, prefetch=4)
+    prompts = [executor.next_action(observe(0.0)).prompt_used for _ in range(7)]
+    policy.allow()
+    answered(executor)
+    prompts.append(executor.next_action(observe(0.0)).prompt_used)
+    assert prompts == ["prompt 0"] * 7 + ["prompt 1"]
+
+
+def test_chunks_too_short_for_the_prefetch_are_refused(begin):
+    executor = begin(Gated(numbered(4)), prefetch=4)
+    with pytest.raises(ConfigError, match="prefetch is 4, but only 4 actions"):
+        executor.next_action(observe(0.0))
+
+
+def test_chunks_too_short_for_the_horizon_are_refused(begin):
+    executor = begin(Gated(numbered(4)), action_horizon=8, prefetch=2)
+    with pytest.raises(ConfigError, match="action_horizon is 8, but the policy's chunk holds 4"):
+        executor.next_action(observe(0.0))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prefetch": 0}, "prefetch must be 1 or more, not 0"),
+        ({"prefetch": 5, "action_horizon": 5}, "prefetch is 5, but only 5 actions"),
+        ({"blend_steps": -1}, "blend_steps must be 0 or more, not -1"),
+        ({"action_horizon": 0}, "action_horizon must be 1 or more"),
+    ],
+)
+def test_options_out_of_range_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        Asynchronous(Says(numbered(10)), **options)
