@@ -132,6 +132,18 @@ def test_what_cannot_be_made_is_said_in_one_line(options, words):
     assert "\n" not in str(caught.value)
 
 
+def test_an_id_may_name_the_module_that_registers_it(tmp_path, monkeypatch):
+    (tmp_path / "their_envs.py").write_text(
+        "import gymnasium\n"
+        "from gymnasium.envs.classic_control import PendulumEnv\n"
+        "gymnasium.register('TheirPendulum-v0', PendulumEnv, max_episode_steps=9)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    environment = GymConfig(id="their_envs:TheirPendulum-v0", render=False).make()
+    assert environment.spec.max_episode_steps == 9
+    assert environment.spec.name == "TheirPendulum-v0"
+
+
 def test_a_rate_of_zero_is_refused():
     with pytest.raises(ConfigError, match="control_hz"):
         GymConfig(control_hz=0.0)

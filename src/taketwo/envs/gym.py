@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -175,19 +177,24 @@ def _make(config: GymConfig) -> tuple[Any, Any]:
             choose_backend()
         except RenderingError as error:
             log.warning("%s", error)  # most environments draw without OpenGL, and those that cannot will say so
+    if config.render and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # else pygame complains of the missing display
+    module, _, name = config.id.rpartition(":")
     try:
-        registered = gymnasium.spec(config.id)
+        if module:
+            importlib.import_module(module)
+        registered = gymnasium.spec(name)
+    except ImportError as error:
+        raise ConfigError(f"id {config.id!r}: {error}") from error
     except gymnasium.error.Error as error:
-        raise ConfigError(f"{config.id!r} is not registered with Gymnasium: {error}") from error
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"{config.id}: {error}") from error
+        raise ConfigError(f"id {config.id!r} is not registered with Gymnasium: {error}") from error
     kwargs = dict(config.kwargs)
     if config.render:
         kwargs.setdefault("render_mode", "rgb_array")
     try:
-        env = gymnasium.make(config.id, max_episode_steps=-1, disable_env_checker=True, **kwargs)
+        env = gymnasium.make(registered, max_episode_steps=-1, disable_env_checker=True, **kwargs)
     except (gymnasium.error.Error, TypeError, ValueError, ImportError) as error:
-        raise ConfigError(f"{config.id} cannot be made: {error}") from error
+        raise ConfigError(f"id {config.id!r} cannot be made: {error}") from error
     return env, registered
 
 
