@@ -27,17 +27,15 @@ def without_egl(clean, monkeypatch):
     return clean
 
 
-def working():
-    return [name for name in gl.BACKENDS if gl.probe(name).ok]
+WORKING = [name for name in gl.BACKENDS if gl.probe(name).ok]
 
-
-needs_some = pytest.mark.skipif(not working(), reason="no OpenGL back-end on this machine")
-needs_osmesa = pytest.mark.skipif("osmesa" not in working(), reason="no OSMesa on this machine")
+needs_some = pytest.mark.skipif(not WORKING, reason="no OpenGL back-end on this machine")
+needs_osmesa = pytest.mark.skipif("osmesa" not in WORKING, reason="no OSMesa on this machine")
 
 
 @needs_some
 def test_a_working_back_end_names_its_renderer():
-    found = gl.probe(working()[0])
+    found = gl.probe(WORKING[0])
     assert found.ok
     assert found.renderer
     assert not found.message
@@ -46,7 +44,7 @@ def test_a_working_back_end_names_its_renderer():
 @needs_some
 def test_the_first_that_works_is_chosen_and_set_for_mujoco_and_pyopengl(clean):
     chosen = gl.choose_backend()
-    assert chosen == working()[0]
+    assert chosen == WORKING[0]
     assert os.environ["MUJOCO_GL"] == os.environ["PYOPENGL_PLATFORM"] == chosen
 
 

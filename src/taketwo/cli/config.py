@@ -1,0 +1,78 @@
+"""The configuration of `taketwo run`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from taketwo.cli.convert import load_yaml
+from taketwo.cli.resolve import Source
+from taketwo.cli.schema import Choice, Component
+from taketwo.control.config import ControlConfig
+from taketwo.envs.base import ENVIRONMENTS, EnvironmentConfig
+from taketwo.errors import ConfigError
+from taketwo.policies.base import POLICIES, PolicyConfig
+from taketwo.recording.video import VideoConfig
+from taketwo.session.config import SessionConfig
+
+DEFAULT_EPISODES = 3
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that `taketwo run` needs to know.
+
+    Attributes:
+        env: the environment.
+        policy: the policy.
+        session: how long, how fast.
+        control: what stands between policy and environment.
+        video: the recording of a camera.
+        output_dir: folder for everything that is written; made where it is missing.
+        prompt: instruction put into each observation; the environment's own where not given.
+        prompt_echo_every: print the prompt every this many steps; 0 never does.
+        log_level: what is told on the way; debug adds tracebacks.
+        quiet: no progress and no table, only warnings and errors.
+    """
+
+    env: Component[EnvironmentConfig] = field(metadata={"choice": Choice(ENVIRONMENTS, "aloha")})
+    policy: Component[PolicyConfig] = field(metadata={"choice": Choice(POLICIES, "scripted")})
+    session: SessionConfig = field(default_factory=lambda: SessionConfig(num_episodes=DEFAULT_EPISODES))
+    control: ControlConfig = field(default_factory=ControlConfig)
+    video: VideoConfig = field(default_factory=VideoConfig)
+    output_dir: Path = Path("outputs")
+    prompt: str | None = None
+    prompt_echo_every: int = 0
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        if self.prompt_echo_every < 0:
+            raise ConfigError(f"prompt_echo_every must be 0 or more, not {self.prompt_echo_every}")
+
+
+def source_of(flags: Mapping[str, str | None]) -> Source:
+    """What the user gave by flags and by the file that `--config_path` names."""
+    given = dict(flags)
+    path = None
+    content: dict[str, Any] = {}
+    if "config_path" in given:
+        text = given.pop("config_path")
+        if not text:
+            raise ConfigError("--config_path needs a value: the path of a YAML file")
+        path = Path(text)
+        content = load_yaml(path)
+    if _ends_otherwise(given, content) and not _gives(given, content, "num_episodes"):
+        given["session.num_episodes"] = "none"  # a minute that was asked for is not cut at the third episode
+    return Source(given, content, path)
+
+
+def _ends_otherwise(flags: Mapping[str, str | None], content: Mapping[str, Any]) -> bool:
+    return any(_gives(flags, content, name) for name in ("total_seconds", "max_total_steps"))
+
+
+def _gives(flags: Mapping[str, str | None], content: Mapping[str, Any], name: str) -> bool:
+    section = content.get("session")
+    return f"session.{name}" in flags or (isinstance(section, Mapping) and name in section)

@@ -1,0 +1,233 @@
+"""`taketwo doctor`: what works on this machine, and what to do about the rest."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from taketwo import __version__, gl
+from taketwo.cli import encoders
+from taketwo.cli.extras import extras, installed, missing
+from taketwo.cli.flags import read_flags
+from taketwo.cli.help import options_help
+from taketwo.cli.resolve import Source, resolve
+from taketwo.cli.tables import print_table
+from taketwo.errors import ConfigError
+
+Status = Literal["ok", "note", "fail"]
+
+PORTS = {8000: "policy server", 8090: "live view"}
+LOW_SPACE_GIB = 1.0
+
+
+@dataclass(frozen=True)
+class DoctorConfig:
+    """Options of `taketwo doctor`.
+
+    Attributes:
+        output_dir: the folder whose disk space and permission are looked at.
+        json: print JSON instead of a table.
+    """
+
+    output_dir: Path = Path("outputs")
+    json: bool = field(default=False)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        status: `ok`; `note`, not there, and `taketwo run` can do without; `fail`, it cannot.
+        advice: what to do; empty where there is nothing to do.
+    """
+
+    name: str
+    status: Status
+    found: str
+    advice: str = ""
+
+
+def main(words: Sequence[str]) -> int:
+    """Print the findings; returns 0 where `taketwo run` with no flag can run, and 1 where not."""
+    line = read_flags(words, switches=("json", "help"))
+    if "help" in line.flags:
+        print(_help())
+        return 0
+    if line.arguments:
+        raise ConfigError(f"taketwo doctor takes no argument, got {line.arguments[0]!r}")
+    config = resolve(DoctorConfig, Source(line.flags))
+    checks = examine(config.output_dir)
+    able = all(check.status != "fail" for check in checks)
+    if config.json:
+        print(json.dumps({"ok": able, "checks": [asdict(check) for check in checks]}, indent=2))
+    else:
+        _print_table(checks, able)
+    return 0 if able else 1
+
+
+def examine(output_dir: Path) -> list[Check]:
+    """Look at everything."""
+    return [
+        check_python(),
+        *check_extras(),
+        *check_gl(),
+        check_encoders(),
+        check_display(),
+        check_gpu(),
+        *(check_port(port, what) for port, what in PORTS.items()),
+        check_output(output_dir),
+    ]
+
+
+def check_python() -> Check:
+    """The interpreter and taketwo itself; an older Python could not have come this far."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    return Check("taketwo", "ok", f"{__version__} on Python {python} ({sys.executable})")
+
+
+def check_extras() -> list[Check]:
+    """The extra that the default run needs, and the others."""
+    checks = []
+    for extra, packages in extras().items():
+        lacking = missing(extra)
+        advice = f"pip install 'taketwo[{extra}]'" if lacking else ""
+        found = ", ".join(f"{package} {installed(package)}" for package in packages if package not in lacking)
+        if lacking:
+            found = "not installed: " + ", ".join(lacking)
+        status: Status = "ok" if not lacking else "fail" if extra == "aloha" else "note"
+        checks.append(Check(f"extra {extra}", status, found, advice))
+    return checks
+
+
+def check_gl() -> list[Check]:
+    """Every back-end that needs no display, each tried by drawing; one is enough."""
+    if installed("mujoco") is None:
+        return [Check("rendering", "fail", "cannot be tried without mujoco", "pip install 'taketwo[aloha]'")]
+    asked = os.environ.get("MUJOCO_GL", "").strip().lower()
+    names = list(dict.fromkeys([*gl.BACKENDS, *([asked] if asked and asked not in gl.OFF else [])]))
+    with ThreadPoolExecutor() as pool:
+        probes = dict(zip(names, pool.map(gl.probe, names), strict=True))
+    checks = [
+        Check(f"rendering: {name}", "ok" if found.ok else "note", found.renderer if found.ok else found.message,
+              "" if found.ok else gl.INSTALL.get(name, ""))
+        for name, found in probes.items()
+    ]  # fmt: skip
+    return [*checks, _chosen_gl(asked, probes)]
+
+
+def _chosen_gl(asked: str, probes: dict[str, gl.Probe]) -> Check:
+    if asked in gl.OFF and asked:
+        return Check("rendering", "fail", f"turned off by MUJOCO_GL={asked}", "unset MUJOCO_GL")
+    if asked:
+        if probes[asked].ok:
+            return Check("rendering", "ok", f"{asked}, as MUJOCO_GL says{_how_fast(probes[asked])}")
+        return Check("rendering", "fail", f"MUJOCO_GL={asked} does not work", "unset MUJOCO_GL")
+    for name, found in probes.items():
+        if found.ok:
+            return Check("rendering", "ok", f"{name} is used{_how_fast(found)}")
+    return Check("rendering", "fail", "no back-end works", gl.INSTALL["egl"])
+
+
+def _how_fast(found: gl.Probe) -> str:
+    software = any(word in found.renderer.lower() for word in ("llvmpipe", "softpipe", "swrast"))
+    return ", in software" if software else ""
+
+
+def check_encoders() -> Check:
+    """H.264 is needed; what else there is, is told."""
+    working = encoders.working_encoders()
+    if "libx264" not in working:
+        return Check("video encoder", "fail", "no H.264: libx264 does not open", "pip install --force-reinstall av")
+    hardware = [name for name in working if name in encoders.HARDWARE]
+    software = [name for name in working if name not in hardware]
+    return Check("video encoder", "ok", f"{', '.join(software)}; in hardware: {', '.join(hardware) or 'none'}")
+
+
+def check_display() -> Check:
+    """A display is only for windows; recording needs none."""
+    for name in ("WAYLAND_DISPLAY", "DISPLAY"):
+        if os.environ.get(name):
+            return Check("display", "ok", f"{name}={os.environ[name]}")
+    return Check("display", "note", "none; recording needs none")
+
+
+def check_gpu() -> Check:
+    """NVIDIA's, as its own tool tells."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return Check("GPU", "note", "no nvidia-smi; nothing here needs a GPU")
+    query = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=20)
+    except subprocess.TimeoutExpired:
+        return Check("GPU", "note", "nvidia-smi does not answer")
+    if done.returncode != 0 or not done.stdout.strip():
+        return Check("GPU", "note", f"nvidia-smi fails: {' '.join((done.stdout + done.stderr).split())[:80]}")
+    return Check("GPU", "ok", "; ".join(done.stdout.strip().splitlines()))
+
+
+def check_port(port: int, what: str) -> Check:
+    """Whether a server could listen on the loopback address."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError as error:
+            return Check(f"port {port}", "note", f"{what}: taken ({error.strerror})", "fine if it is your own server")
+    return Check(f"port {port}", "ok", f"{what}: free")
+
+
+def check_output(folder: Path) -> Check:
+    """Permission and space where recordings go, without leaving anything behind."""
+    existing = folder.absolute()
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        return Check("output folder", "fail", f"{folder}: {error.strerror}", "choose another with --output_dir")
+    free_gib = shutil.disk_usage(existing).free / 2**30
+    if free_gib < LOW_SPACE_GIB:
+        return Check("output folder", "note", f"{folder}: {free_gib:.2f} GiB free", "make room, or use --output_dir")
+    return Check("output folder", "ok", f"{folder}: {free_gib:.0f} GiB free")
+
+
+def _print_table(checks: Sequence[Check], able: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    marks = {"ok": ("ok", "green"), "note": ("--", "yellow"), "fail": ("FAIL", "bold red")}
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for check in checks:
+        found = Text(check.found)
+        if check.advice:
+            found.append(f"\n-> {check.advice}", style="bold" if check.status == "fail" else "")
+        table.add_row(Text(*marks[check.status]), check.name, found)
+    console = Console(highlight=False)
+    print_table(console, table)
+    console.print()
+    if able:
+        console.print("Ready: [bold]taketwo run[/bold]")
+    else:
+        failed = ", ".join(check.name for check in checks if check.status == "fail")
+        console.print(Text(f"taketwo run cannot work yet: see {failed}.", style="red"))
+
+
+def _help() -> str:
+    return f"Usage: taketwo doctor [--flag=value ...]\n\n{(__doc__ or '').strip()}\n\n{options_help(DoctorConfig, {})}"

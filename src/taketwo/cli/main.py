@@ -1,0 +1,83 @@
+"""The command `taketwo`: finds the command asked for, runs it, and turns errors into one line and a status."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+import traceback
+from collections.abc import Sequence
+
+from taketwo import __version__
+from taketwo.errors import ConfigError, TakeTwoError, one_of
+
+COMMANDS = {
+    "run": ("taketwo.cli.run", "run a policy in an environment over several episodes, and record them"),
+    "list": ("taketwo.cli.listing", "name the environments and policies that there are"),
+    "doctor": ("taketwo.cli.doctor", "look what works on this machine, and say what to do about the rest"),
+}
+"""Command to its module, with a `main(words) -> int`, and what it does."""
+
+BAD_USAGE = 2
+FAULT = 1
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; returns the exit status: 0 done, 1 a fault, 2 a wrong flag, 130 Ctrl-C."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(words)
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone, as in `taketwo run --help | head`
+        return FAULT
+    except TakeTwoError as error:
+        if logging.getLogger("taketwo").isEnabledFor(logging.DEBUG):
+            traceback.print_exc()
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return BAD_USAGE if isinstance(error, ConfigError) else FAULT
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_usage())
+        return 0
+    if words[0] == "--version":
+        print(f"taketwo {__version__}")
+        return 0
+    command, *rest = words
+    if command.startswith("-"):
+        raise ConfigError(f"a command comes before {command}, as in: taketwo run {command}")
+    if command not in COMMANDS:
+        raise ConfigError(one_of("command", command, COMMANDS))
+    module = importlib.import_module(COMMANDS[command][0])
+    status: int = module.main(rest)
+    return status
+
+
+def _usage() -> str:
+    lines = [
+        "Take Two runs robot policies over many episodes and records them.",
+        "",
+        "Usage: taketwo COMMAND [--flag=value ...]",
+        "",
+        "Commands",
+        *(f"  {name:<8}  {what}" for name, (_, what) in COMMANDS.items()),
+        "",
+        "Options",
+        "  --help      this text; after a command, its flags",
+        "  --version   the version",
+        "",
+        "Try",
+        "  taketwo doctor",
+        "  taketwo run --session.num_episodes=1 --output_dir=out",
+    ]
+    return "\n".join(lines)

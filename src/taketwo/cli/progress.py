@@ -1,0 +1,300 @@
+"""How far a session is: a live line in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from taketwo.recording.video import VideoSink, video_frame
+from taketwo.session.config import SessionConfig
+from taketwo.session.events import EpisodeEnd, EpisodeStart, Event, SessionEnd, SessionStart, StepTaken
+from taketwo.types import Episode, Outcome
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+LINE_EVERY_S = 10.0
+"""Seconds between plain progress lines."""
+
+REFRESH_HZ = 8.0
+"""How often the live line is drawn."""
+
+RATE_WINDOW_S = 3.0
+"""Steps per second are counted over the last so many seconds."""
+
+STYLES = {
+    Outcome.SUCCESS: "green",
+    Outcome.FAILURE: "red",
+    Outcome.TIMEOUT: "yellow",
+    Outcome.STOPPED: "dim",
+    Outcome.FAULT: "bold red",
+    Outcome.UNJUDGED: "cyan",
+}
+
+
+@dataclass
+class Standing:
+    """Where the session stands.
+
+    Attributes:
+        limits: the session's configuration.
+        step_limit: actions per episode; None where nothing limits them.
+    """
+
+    limits: SessionConfig
+    now: Callable[[], float] = time.monotonic
+    step_limit: int | None = None
+    control_hz: float = 1.0
+    episode: int = 0
+    step: int = 0
+    steps: int = 0
+    frames: int = 0
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    running: bool = False
+    _marks: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def take(self, event: Event) -> None:
+        """Count one event."""
+        match event:
+            case SessionStart():
+                self.step_limit = self.limits.max_episode_steps or event.spec.max_episode_steps
+                self.control_hz = event.control_hz
+                self.running = True
+            case EpisodeStart():
+                self.episode, self.step = event.episode.index, 0
+                self._marks.clear()
+            case StepTaken():
+                self.steps += max(1, event.index + 1 - self.step)  # steps may have been dropped for us
+                self.step = event.index + 1
+                self.frames = event.frame + 1
+                self._mark()
+            case EpisodeEnd():
+                self.outcomes[event.episode.outcome] += 1
+            case SessionEnd():
+                self.running = False
+
+    @property
+    def steps_per_s(self) -> float | None:
+        """The rate over the last seconds; None at the beginning."""
+        if len(self._marks) < 2:
+            return None
+        (first, begun), (last, done) = self._marks[0], self._marks[-1]
+        return (done - begun) / (last - first) if last > first else None
+
+    @property
+    def fraction(self) -> float | None:
+        """How much of the session is done, by the limit that is nearest; None where that cannot be told."""
+        limits, parts = self.limits, []
+        if limits.num_episodes is not None:
+            done = sum(self.outcomes.values())
+            under_way = self.step / self.step_limit if self.step_limit and done == self.episode else 0.0
+            parts.append((done + under_way) / limits.num_episodes)
+        if limits.max_total_steps is not None:
+            parts.append(self.steps / limits.max_total_steps)
+        if limits.total_seconds is not None:
+            parts.append(self.frames / (limits.total_seconds * self.control_hz))
+        return min(1.0, max(parts)) if parts else None
+
+    @property
+    def numbered(self) -> str:
+        """The episode under way, such as `2/3`."""
+        return numbered(self.episode, self.limits)
+
+    @property
+    def tally(self) -> str:
+        """Outcomes so far, such as `2 success, 1 timeout`."""
+        return ", ".join(f"{self.outcomes[outcome]} {outcome}" for outcome in Outcome if self.outcomes[outcome])
+
+    def _mark(self) -> None:
+        now = self.now()
+        if self._marks and now - self._marks[-1][0] < 1 / REFRESH_HZ:
+            return
+        self._marks.append((now, self.steps))
+        while now - self._marks[0][0] > RATE_WINDOW_S and len(self._marks) > 2:
+            self._marks.popleft()
+
+
+def numbered(index: int, limits: SessionConfig) -> str:
+    """An episode's number, counted from 1, with the number of episodes where that is known."""
+    return f"{index + 1}" if limits.num_episodes is None else f"{index + 1}/{limits.num_episodes}"
+
+
+def verdict(episode: Episode, limits: SessionConfig) -> str:
+    """One line on a finished episode."""
+    line = (
+        f"Episode {numbered(episode.index, limits)}: {episode.outcome} in {episode.steps} steps (seed {episode.seed})"
+    )
+    return line if episode.outcome.is_attempt else f"{line}: {' '.join(episode.reason.split())}"
+
+
+class PlainProgress:
+    """A sink that prints lines, at most one every `LINE_EVERY_S` while an episode goes on."""
+
+    name = "progress"
+    lossless = False
+    required = False
+
+    def __init__(
+        self, limits: SessionConfig, say: Callable[[str], None], now: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Lines go to `say`; `now` gives seconds."""
+        self.say = say
+        self._limits = limits
+        self._now = now
+        self._standing = Standing(limits, now)
+        self._said = now()
+
+    def cameras(self, frame: int) -> Collection[str]:
+        """None."""
+        return ()
+
+    def on(self, event: Event) -> None:
+        """Print what is worth a line."""
+        self._standing.take(event)
+        if isinstance(event, EpisodeEnd):
+            self._tell(verdict(event.episode, self._limits))
+        elif isinstance(event, StepTaken) and self._now() - self._said >= LINE_EVERY_S:
+            rate = self._standing.steps_per_s
+            speed = f", {rate:.1f} steps/s" if rate is not None else ""
+            of = f"/{self._standing.step_limit}" if self._standing.step_limit else ""
+            self._tell(f"Episode {self._standing.numbered}: step {self._standing.step}{of}{speed}")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _tell(self, line: str) -> None:
+        self.say(line)
+        self._said = self._now()
+
+
+class LiveProgress:
+    """A sink that keeps one line up to date at the bottom of a terminal, and prints finished episodes above it."""
+
+    name = "progress"
+    lossless = False
+    required = False
+
+    def __init__(self, limits: SessionConfig, console: Console) -> None:
+        """Draw on `console`, which log messages must use too."""
+        from rich.live import Live
+
+        self._limits = limits
+        self._console = console
+        self._standing = Standing(limits)
+        self._live = Live(console=console, get_renderable=self._line, refresh_per_second=REFRESH_HZ, transient=True)
+
+    def cameras(self, frame: int) -> Collection[str]:
+        """None."""
+        return ()
+
+    def on(self, event: Event) -> None:
+        """Take the event in; drawing is done at its own rate."""
+        from rich.text import Text
+
+        self._standing.take(event)
+        if isinstance(event, SessionStart):
+            self._live.start()
+        elif isinstance(event, EpisodeEnd):
+            mark = "+" if event.episode.outcome is Outcome.SUCCESS else "-"
+            style = STYLES[event.episode.outcome]
+            self._console.print(Text(f"{mark} {verdict(event.episode, self._limits)}", style=style))
+        elif isinstance(event, SessionEnd):
+            self.close()
+
+    def say(self, line: str) -> None:
+        """Print a line above the live one."""
+        self._console.print(line, style="dim", markup=False)
+
+    def close(self) -> None:
+        """Take the line away. Safe to call twice."""
+        self._live.stop()
+
+    def _line(self) -> Text:
+        from rich.text import Text
+
+        standing = self._standing
+        if not standing.running:
+            return Text("")
+        of = f"/{standing.step_limit}" if standing.step_limit else ""
+        rate = standing.steps_per_s
+        speed = f"{rate:5.1f} steps/s" if rate is not None else "  ... steps/s"
+        line = Text.assemble(
+            (f"Episode {standing.numbered} ", "bold"), *self._bar(), f" step {standing.step:>4}{of}  {speed}"
+        )
+        if standing.tally:
+            line.append(f"  {standing.tally}", style="dim")
+        line.no_wrap = True
+        line.overflow = "ellipsis"
+        return line
+
+    def _bar(self) -> list[tuple[str, str]]:
+        fraction = self._standing.fraction
+        if fraction is None:
+            return []
+        width = max(8, min(30, self._console.width - 60))
+        full = round(fraction * width)
+        return [("━" * full, "green"), ("─" * (width - full), "dim")]
+
+
+class Stored:
+    """A video sink that says what it has stored, once it has."""
+
+    lossless = True
+    required = True
+
+    def __init__(self, video: VideoSink, limits: SessionConfig, subsample: int, say: Callable[[str], None]) -> None:
+        """Wrap a video sink; lines go to `say`."""
+        self.name = video.name
+        self._video = video
+        self._limits = limits
+        self._subsample = subsample
+        self._say = say
+
+    def cameras(self, frame: int) -> Collection[str]:
+        """The video sink's."""
+        return self._video.cameras(frame)
+
+    def on(self, event: Event) -> None:
+        """Pass the event on, and tell of a finished episode."""
+        self._video.on(event)
+        if isinstance(event, EpisodeEnd):
+            episode = event.episode
+            first, end = episode.first_frame, episode.first_frame + episode.frames
+            frames = video_frame(end, self._subsample) - video_frame(first, self._subsample)
+            self._say(f"Stored episode {numbered(episode.index, self._limits)} ({frames} frames)")
+
+
+def log_to(console: Console | None, level: str) -> None:
+    """Send log messages to the terminal, above the live line where there is a console.
+
+    Packages other than taketwo speak up from warnings on.
+    """
+    handler: logging.Handler
+    if console is None:
+        handler = logging.StreamHandler()
+        handler.setFormatter(PlainFormatter())
+    else:
+        from rich.logging import RichHandler
+
+        handler = RichHandler(console=console, show_time=False, show_path=False, show_level=False, highlighter=None)
+        handler.setFormatter(PlainFormatter())
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.getLogger("taketwo").setLevel(level.upper())
+
+
+class PlainFormatter(logging.Formatter):
+    """`warning: message`; information stands without a word before it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One record as text, with a traceback where it carries one."""
+        text = super().format(record)
+        return text if record.levelno == logging.INFO else f"{record.levelname.lower()}: {text}"

@@ -1,0 +1,250 @@
+"""`taketwo run`: build environment, policy, controller and sinks; run the session; say what it came to."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from taketwo.cli.config import RunConfig, source_of
+from taketwo.cli.flags import read_flags
+from taketwo.cli.help import options_help
+from taketwo.cli.progress import LiveProgress, PlainProgress, Stored, log_to
+from taketwo.cli.resolve import Source, chosen_types, in_full, resolve, to_plain
+from taketwo.cli.summary import print_summary
+from taketwo.control.prompt import EchoesPrompt, PromptSource, RuntimePromptEcho
+from taketwo.errors import ConfigError, RecordingError
+from taketwo.policies.base import Policy
+from taketwo.recording.naming import cannot_write, make_folder
+from taketwo.recording.session_file import SessionFile
+from taketwo.recording.video import VideoSink
+from taketwo.session.loop import Session, SessionResult
+from taketwo.session.sinks import Sink
+from taketwo.types import EnvironmentSpec, Outcome
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+FAULT = 1
+
+COMMAND_FLAGS = {
+    "config_path": "YAML file with the same keys, nested; flags win over it",
+    "print_config": "print the resolved configuration as YAML, and run nothing",
+    "help": "this text",
+}
+
+INTRODUCTION = """Usage: taketwo run [--flag=value ...] [--config_path=FILE]
+
+Runs a policy in an environment over several episodes and records them. With no
+flag: three episodes of the ALOHA cube transfer with the scripted policy. Three
+is only the default where no other length is given.
+Dashes and underscores in names are alike; lists are a,b and mappings {a: 1}.
+
+Ends with status 0 when the session came to its end, failed episodes included;
+1 on a fault; 2 for a wrong flag; 130 after Ctrl-C and 143 after SIGTERM, with
+everything saved. A second Ctrl-C stops at once."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the command; returns its exit status."""
+    line = read_flags(words, switches=("help", "print_config"))
+    if line.arguments:
+        raise ConfigError(f"unexpected word {line.arguments[0]!r}; options are flags, such as --session.seed=5")
+    given = dict(line.flags)
+    asked = {name for name in ("help", "print_config") if name in given}
+    for name in asked:
+        if given.pop(name) is not None:
+            raise ConfigError(f"--{name} takes no value")
+    source = source_of(given)
+    if "help" in asked:
+        print(_help(source))
+        return 0
+    config = resolve(RunConfig, source, extra_flags=COMMAND_FLAGS)
+    if "print_config" in asked:
+        import yaml
+
+        print(yaml.safe_dump(to_plain(config), sort_keys=False), end="")
+        return 0
+    return run(config, source)
+
+
+def run(config: RunConfig, source: Source) -> int:
+    """Run a session from its configuration; returns the exit status.
+
+    Raises:
+        TakeTwoError: it cannot begin.
+    """
+    console = _live_console(config)
+    log_to(console, "warning" if config.quiet and config.log_level == "info" else config.log_level)
+    _check_output(config)
+    with ExitStack() as stack:
+        environment = _made("env", config.env.options, source, config.env.options.make)
+        stack.callback(_closing, "the environment", environment.close)
+        spec = environment.spec
+        video = _make_video(config, source, spec)
+        policy = _make_policy(config, source, spec)
+        controller = _made("control", config.control, source, lambda: config.control.make(policy, spec))
+        stack.callback(_closing, "the policy", controller.close)
+        session_file = SessionFile(config.output_dir, config.video.subsample)
+        progress = _progress(config, console)
+        session = Session(
+            environment,
+            controller,
+            config.session,
+            [session_file, *_sinks(config, video, progress)],
+            prompt=PromptSource(config.prompt),
+            described_as=to_plain(config),
+        )
+        with _stopping(session) as signals:
+            result = _run(session, progress, video)
+        # Everything is final before the environment is closed: simulators are known to crash on their way out.
+        session_file.complete(result, video.report() if video is not None else None)
+        _tell(config, result, video, session_file)
+    return _status(result, signals)
+
+
+def _help(source: Source) -> str:
+    flags = "\n".join(f"  --{name}\n      {text}" for name, text in COMMAND_FLAGS.items())
+    return f"{INTRODUCTION}\n\n{options_help(RunConfig, chosen_types(RunConfig, source))}\n{flags}"
+
+
+def _check_output(config: RunConfig) -> None:
+    """Find out now, not after the first episode, that nothing can be written."""
+    try:
+        make_folder(config.output_dir)
+        with tempfile.TemporaryFile(dir=config.output_dir):
+            pass
+    except RecordingError as error:
+        raise ConfigError(f"--output_dir: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"--output_dir: {cannot_write(config.output_dir, error)}") from error
+
+
+def _made(section: str, options: Any, source: Source, make: Callable[[], T]) -> T:
+    try:
+        return make()
+    except ConfigError as error:
+        raise in_full(error, f"{section}.", type(options), source) from error
+
+
+def _make_policy(config: RunConfig, source: Source, spec: EnvironmentSpec) -> Policy:
+    policy = _made("policy", config.policy.options, source, lambda: config.policy.options.make(spec))
+    if config.prompt_echo_every:
+        return EchoesPrompt(policy, config.prompt_echo_every, spec.control_hz)
+    return policy
+
+
+def _make_video(config: RunConfig, source: Source, spec: EnvironmentSpec) -> VideoSink | None:
+    try:
+        return _made("video", config.video, source, lambda: config.video.make(spec, config.output_dir))
+    except ConfigError as error:
+        if hasattr(config.env.options, "cameras") and not set(config.video.cameras) <= set(spec.cameras):
+            raise ConfigError(f"{error} A camera that is filmed must be named in --env.cameras too.") from error
+        raise
+
+
+def _live_console(config: RunConfig) -> Console | None:
+    if config.quiet or not sys.stderr.isatty():
+        return None
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def _progress(config: RunConfig, console: Console | None) -> PlainProgress | LiveProgress | None:
+    if config.quiet:
+        return None
+    if console is None:
+        return PlainProgress(config.session, lambda line: print(line, file=sys.stderr, flush=True))
+    return LiveProgress(config.session, console)
+
+
+def _sinks(config: RunConfig, video: VideoSink | None, progress: PlainProgress | LiveProgress | None) -> Iterator[Sink]:
+    if video is not None and progress is None:
+        yield video
+    if video is not None and progress is not None:
+        yield Stored(video, config.session, config.video.subsample, progress.say)
+    if progress is not None:
+        yield progress
+    if config.prompt_echo_every:
+        yield RuntimePromptEcho(config.prompt_echo_every)
+
+
+@contextmanager
+def _stopping(session: Session) -> Iterator[list[signal.Signals]]:
+    """Let Ctrl-C and SIGTERM end the session in order, and a second one at once. Gives the signals that came."""
+    came: list[signal.Signals] = []
+    names = {signal.SIGINT: "the operator (Ctrl-C)", signal.SIGTERM: "SIGTERM"}
+
+    def handle(number: int, _frame: object) -> None:
+        came.append(signal.Signals(number))
+        if len(came) > 1:
+            raise KeyboardInterrupt
+        session.request_stop(f"stopped by {names[came[0]]}")
+        log.warning("stopping after this step and saving; once more stops at once")
+
+    before = {number: signal.signal(number, handle) for number in names}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _run(session: Session, progress: PlainProgress | LiveProgress | None, video: VideoSink | None) -> SessionResult:
+    try:
+        return session.run()
+    except KeyboardInterrupt:
+        path = video.report()["path"] if video is not None else None
+        if path is not None:
+            log.warning("stopped before the video was finished; it plays as it is: %s", path)
+        raise
+    finally:
+        if progress is not None:
+            progress.close()
+
+
+def _closing(what: str, close: Callable[[], None]) -> None:
+    try:
+        close()
+    except Exception as error:  # noqa: BLE001 - the session is over and saved; this must not look like its failure
+        log.warning("%s failed to close: %s: %s", what, type(error).__name__, error)
+
+
+def _tell(config: RunConfig, result: SessionResult, video: VideoSink | None, session_file: SessionFile) -> None:
+    if not config.quiet:
+        print_summary(result, _written(video.report() if video is not None else None, session_file))
+    sys.stdout.flush()
+    if result.fault is not None:
+        if log.isEnabledFor(logging.DEBUG):
+            traceback.print_exception(result.fault)
+        print(f"error: {' '.join(str(result.fault).split())}", file=sys.stderr, flush=True)
+
+
+def _written(video: Mapping[str, Any] | None, session_file: SessionFile) -> list[tuple[str, str]]:
+    rows = []
+    if video is not None and video["path"] is not None:
+        size = f"{video['frames']} frames, {video['duration_s']:.2f} s at {video['fps']:g} fps"
+        files = f", {len(video['files'])} files" if len(video["files"]) > 1 else ""
+        rows += [("video", video["path"]), ("", size + files)]
+        if video["dropped"]:
+            rows.append(("", f"{video['dropped']} frames are missing"))
+        rows += [("warning", str(warning["message"])) for warning in video["warnings"]]
+    if session_file.path is not None:
+        rows.append(("session", str(session_file.path)))
+    return rows
+
+
+def _status(result: SessionResult, signals: Sequence[signal.Signals]) -> int:
+    if result.fault is not None or any(episode.outcome is Outcome.FAULT for episode in result.episodes):
+        return FAULT
+    return 128 + signals[0] if signals else 0

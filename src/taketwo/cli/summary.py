@@ -1,0 +1,92 @@
+"""What a session came to, as a table."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from taketwo.cli.progress import STYLES
+from taketwo.cli.tables import print_table
+from taketwo.session.loop import SessionResult
+from taketwo.types import Episode, Outcome
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+NOTICED_S = 0.05
+"""Waits for a sink shorter than this, over the whole session, are not worth a line."""
+
+PLAIN_WIDTH = 120
+"""Columns where the output is not a terminal."""
+
+
+def print_summary(result: SessionResult, written: Sequence[tuple[str, str]]) -> None:
+    """Print the table and the totals.
+
+    Args:
+        written: what was recorded: a label, and a path or a remark.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    console.print()
+    if result.episodes:
+        print_table(console, _table(result.episodes))
+        console.print()
+    rows = [*_totals(result), *written]
+    width = max(len(label) for label, _ in rows) + 2
+    for label, value in rows:
+        console.print(Text.assemble((label.ljust(width), "bold"), value), soft_wrap=True)
+
+
+def success_rate(episodes: Sequence[Episode]) -> str:
+    """Successes among attempts; faults, interruptions and unjudged ends are told apart."""
+    attempts = [episode for episode in episodes if episode.outcome.is_attempt]
+    won = sum(episode.outcome is Outcome.SUCCESS for episode in attempts)
+    rate = f"{won}/{len(attempts)} ({100 * won / len(attempts):.0f} %)" if attempts else "no attempt was finished"
+    apart = {outcome: sum(episode.outcome is outcome for episode in episodes) for outcome in Outcome}
+    others = [f"{count} {outcome}" for outcome, count in apart.items() if count and not outcome.is_attempt]
+    return f"{rate}; not counted: {', '.join(others)}" if others else rate
+
+
+def _table(episodes: Sequence[Episode]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("episode", "seed", "steps"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("outcome", no_wrap=True)
+    table.add_column("max reward", justify="right", no_wrap=True)
+    table.add_column("reason", overflow="fold")
+    for episode in episodes:
+        table.add_row(
+            str(episode.index + 1),
+            str(episode.seed),
+            str(episode.steps),
+            Text(episode.outcome, style=STYLES[episode.outcome]),
+            f"{episode.reward_max:g}",
+            Text(" ".join(episode.reason.split())),
+        )
+    return table
+
+
+def _totals(result: SessionResult) -> list[tuple[str, str]]:
+    steps = sum(episode.steps for episode in result.episodes)
+    wall_s = result.loop.wall_s
+    rows = [
+        ("success", success_rate(result.episodes)),
+        ("steps", f"{steps} in {wall_s:.1f} s ({steps / wall_s:.1f} steps/s)" if wall_s > 0 else str(steps)),
+        ("ended", " ".join(result.reason.split())),
+    ]
+    if result.loop.overruns or result.loop.stalls:
+        late = f"{result.loop.overruns} steps began late, {result.loop.stalls} waited for the policy"
+        rows.append(("timing", f"{late}, {result.loop.lost_s:.1f} s lost"))
+    rows += _sinks("waited for", {name: f"{s:.1f} s" for name, s in result.waited_s.items() if s > NOTICED_S})
+    return rows
+
+
+def _sinks(label: str, values: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [(label, ", ".join(f"{name} {value}" for name, value in values.items()))] if values else []
