@@ -1,0 +1,290 @@
+"""A bimanual policy without learning, for both tasks of `gym_aloha`.
+
+It looks where the objects are, moves the tools through waypoints by inverse kinematics, and tells from the
+measured state when to go on. Its knobs make it fail as learned policies do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from taketwo.errors import ConfigError, one_of
+from taketwo.policies.aloha_kinematics import ARM_JOINTS, SIDES, Arm, Side, angle_between, distance
+from taketwo.policies.aloha_motion import JointMotion
+from taketwo.policies.aloha_scene import Scene, arm_slice, scene_of
+from taketwo.policies.aloha_waypoints import TASKS, ArmGoal, Task, View
+from taketwo.seeding import policy_generator
+from taketwo.types import ActionChunk, EnvironmentSpec, EpisodeInfo, FloatArray, Observation
+
+PAUSE_S = (0.2, 0.8)
+"""A hesitation lasts a time drawn evenly from this range."""
+
+DITHER_RAD, DITHER_HZ = 0.01, 3.0
+"""While it hesitates, each joint swings by about this much at this rate."""
+
+_GRIPPER_STEP = 0.1
+"""Most that a gripper command changes in one control period."""
+
+_SAME_PLACE_M, _SAME_TURN_RAD = 5e-4, 5e-3
+"""A goal that moves by less keeps its joint angles: they are not solved for again."""
+
+
+@dataclass(frozen=True)
+class ScriptedConfig:
+    """Waypoints and inverse kinematics for `gym_aloha`'s tasks; needs no pictures and no training.
+
+    Attributes:
+        grasp_noise: standard deviation, in metres, of the grasp point's error along the object's x and y,
+            drawn anew for every attempt and each arm.
+        tremor: standard deviation, in radians, of the noise added to each commanded joint angle in every step.
+        hesitation: probability per step, 0 to 1, that the arms stop for 0.2 to 0.8 s and dither on the spot.
+        skip_grasp_check: go on to the hand-over though the gripper may be empty, instead of trying the grasp again.
+        chunk_size: actions per answer; those after the first assume that the arms track and no grasp fails.
+    """
+
+    grasp_noise: float = 0.0
+    tremor: float = 0.0
+    hesitation: float = 0.0
+    skip_grasp_check: bool = False
+    chunk_size: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("grasp_noise", "tremor"):
+            value = getattr(self, name)
+            if not (value >= 0 and math.isfinite(value)):
+                raise ConfigError(f"{name} must be 0 or more, not {value}")
+        if not 0 <= self.hesitation <= 1:
+            raise ConfigError(f"hesitation is a probability from 0 to 1, not {self.hesitation}")
+        if self.chunk_size < 1:
+            raise ConfigError(f"chunk_size must be 1 or more, not {self.chunk_size}")
+
+    def make(self, spec: EnvironmentSpec) -> ScriptedPolicy:
+        """Build it for one of `gym_aloha`'s tasks.
+
+        Raises:
+            ConfigError: the environment is another one.
+            MissingExtraError: MuJoCo, mink or gym_aloha is not installed.
+        """
+        if spec.name not in TASKS:
+            raise ConfigError(f"the scripted policy only does gym_aloha's tasks: {one_of('task', spec.name, TASKS)}")
+        arms: dict[Side, Arm] = {side: Arm(side) for side in SIDES}
+        return ScriptedPolicy(self, TASKS[spec.name](), arms, spec.control_hz)
+
+
+@dataclass(frozen=True, eq=False)
+class ArmPlan:
+    """One arm's command as it stands.
+
+    Attributes:
+        motion: where its joints are told to be.
+        gripper: what its gripper is told: 0 closed, 1 open.
+        place: the tool pose that `joints` were solved for; None while it has had no goal.
+        joints: (6,) joint angles that it moves to.
+    """
+
+    motion: JointMotion
+    gripper: float
+    place: FloatArray | None
+    joints: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """All that the policy carries from one step to the next; never changed, only replaced.
+
+    Attributes:
+        step: the environment's step that this plan is for; noise is looked up by it.
+        phase: name of the present phase.
+        phase_steps: steps spent in it, pauses not counted.
+        attempt_step: the step in which the present grasp attempt began.
+        pause_steps: steps left of the present hesitation.
+        arms: per arm, its command.
+        anchors: per arm, the pose its tool was told to have when the phase began.
+        grippers: per arm, what its gripper was told when the phase began.
+    """
+
+    step: int
+    phase: str
+    phase_steps: int
+    attempt_step: int
+    pause_steps: int
+    arms: Mapping[Side, ArmPlan]
+    anchors: Mapping[Side, FloatArray]
+    grippers: Mapping[Side, float]
+
+
+class Tape:
+    """Random rows, drawn when first asked for, in order, and then kept: row k is the same however one gets there."""
+
+    def __init__(self, draw: Callable[[], FloatArray]) -> None:
+        self._draw = draw
+        self._rows: list[FloatArray] = []
+
+    def __getitem__(self, index: int) -> FloatArray:
+        while len(self._rows) <= index:
+            self._rows.extend(self._draw())
+        return self._rows[index]
+
+
+class Noise:
+    """An episode's random numbers, by the environment's step, so that chunk size and replanning change none of them."""
+
+    def __init__(self, seed: int) -> None:
+        block = 512
+        tremor, pauses, grasps, dither = policy_generator(seed).spawn(4)
+        self.tremor = Tape(lambda: tremor.standard_normal((block, len(SIDES), ARM_JOINTS)))
+        self.pauses = Tape(lambda: pauses.random((block, 2)))
+        self.grasps = Tape(lambda: grasps.standard_normal((block, len(SIDES), 2)))
+        self.dither = dither.standard_normal((len(SIDES), ARM_JOINTS))
+
+
+class ScriptedPolicy:
+    """Plans one step at a time; a chunk is its own plan carried on over the scene that it expects."""
+
+    cameras: tuple[str, ...] = ()
+
+    def __init__(self, config: ScriptedConfig, task: Task, arms: Mapping[Side, Arm], control_hz: float) -> None:
+        self._config = config
+        self._task = task
+        self._arms = arms
+        self._hz = control_hz
+        self._noise = Noise(0)
+        self._plans: list[Plan] = []
+
+    def reset(self, episode: EpisodeInfo) -> None:
+        """Forget everything; the first observation begins a new plan."""
+        self._noise = Noise(episode.seed)
+        self._plans = []
+
+    def infer(self, observation: Observation) -> ActionChunk:
+        """The next `chunk_size` actions, (H, 14): per arm six joint angles in radians and a gripper, 0 to 1.
+
+        Raises:
+            PolicyError: the observation lacks `object_poses` or `touched_by`.
+        """
+        scene = scene_of(observation, self._arms, self._task.things)
+        plan = self._resume(scene, round(observation.time_s * self._hz))
+        self._plans = [plan]
+        actions = np.empty((self._config.chunk_size, 2 * (ARM_JOINTS + 1)))
+        for row in range(self._config.chunk_size):
+            if row > 0:
+                scene = scene.expect(self._arms, self._command(plan), self._task.things)
+            plan = self._advance(plan, scene)
+            self._plans.append(plan)
+            actions[row] = self._shaken(plan)
+        return ActionChunk(actions)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _resume(self, scene: Scene, step: int) -> Plan:
+        """The plan as it stood for this step, since an executor uses as much of a chunk as it likes."""
+        if not self._plans:
+            return self._begin(scene, step)
+        used = min(max(step - self._plans[0].step, 0), len(self._plans) - 1)
+        return replace(self._plans[used], step=step)
+
+    def _begin(self, scene: Scene, step: int) -> Plan:
+        return Plan(
+            step=step,
+            phase=self._task.first,
+            phase_steps=0,
+            attempt_step=step,
+            pause_steps=0,
+            arms={
+                side: ArmPlan(
+                    JointMotion.at_rest(scene.joints[side]), scene.opening[side], None, np.array(scene.joints[side])
+                )
+                for side in SIDES
+            },
+            anchors=scene.tools,
+            grippers=scene.opening,
+        )
+
+    def _advance(self, plan: Plan, scene: Scene) -> Plan:
+        """The plan for the next step, its commands those of this one."""
+        plan = self._maybe_pause(plan)
+        if plan.pause_steps > 0:
+            return self._paused(plan)
+        view = self._view(plan, scene)
+        phase = self._task.phases[plan.phase]
+        name = phase.next(view, phase.goals(view), plan.phase_steps / self._hz, plan.phase)
+        if name != plan.phase:
+            plan = self._enter(plan, name)
+            view = self._view(plan, scene)
+            phase = self._task.phases[name]
+        goals = phase.goals(view)
+        arms = {side: self._steer(side, plan.arms[side], goals[side], phase.speed) for side in SIDES}
+        return replace(plan, step=plan.step + 1, phase_steps=plan.phase_steps + 1, arms=arms)
+
+    def _enter(self, plan: Plan, name: str) -> Plan:
+        return replace(
+            plan,
+            phase=name,
+            phase_steps=0,
+            attempt_step=plan.step if name == self._task.retry else plan.attempt_step,
+            anchors={side: self._arms[side].tool(plan.arms[side].motion.position) for side in SIDES},
+            grippers={side: plan.arms[side].gripper for side in SIDES},
+        )
+
+    def _view(self, plan: Plan, scene: Scene) -> View:
+        offsets = self._config.grasp_noise * self._noise.grasps[plan.attempt_step]
+        return View(
+            scene=scene,
+            anchors=plan.anchors,
+            grippers=plan.grippers,
+            offsets=dict(zip(SIDES, offsets, strict=True)),
+            check=not self._config.skip_grasp_check,
+        )
+
+    def _steer(self, side: Side, arm: ArmPlan, goal: ArmGoal, speed: float) -> ArmPlan:
+        place, joints = arm.place, arm.joints
+        if goal.tool is not None and not _same(place, goal.tool):
+            place, joints = goal.tool, self._arms[side].solve(goal.tool, arm.motion.position)
+        gripper = arm.gripper + float(np.clip(goal.gripper - arm.gripper, -_GRIPPER_STEP, _GRIPPER_STEP))
+        return ArmPlan(arm.motion.towards(joints, 1 / self._hz, speed), gripper, place, joints)
+
+    def _maybe_pause(self, plan: Plan) -> Plan:
+        if not self._config.hesitation or plan.pause_steps > 0:
+            return plan
+        chance, length = self._noise.pauses[plan.step]
+        if chance >= self._config.hesitation:
+            return plan
+        shortest, longest = PAUSE_S
+        return replace(plan, pause_steps=max(1, round((shortest + length * (longest - shortest)) * self._hz)))
+
+    def _paused(self, plan: Plan) -> Plan:
+        """Brake and stand; the phase's time stands as well."""
+        arms = {}
+        for side, arm in plan.arms.items():
+            motion = arm.motion.towards(arm.motion.position, 1 / self._hz)
+            arms[side] = replace(arm, motion=motion)
+        return replace(plan, step=plan.step + 1, pause_steps=plan.pause_steps - 1, arms=arms)
+
+    def _command(self, plan: Plan) -> FloatArray:
+        """(14,) what the arms are told, without noise."""
+        return np.concatenate([[*plan.arms[side].motion.position, plan.arms[side].gripper] for side in SIDES])
+
+    def _shaken(self, plan: Plan) -> FloatArray:
+        """(14,) what the arms are told, with tremor and the dither of a hesitation."""
+        action = self._command(plan)
+        step = plan.step - 1
+        shake = self._config.tremor * self._noise.tremor[step]
+        if plan.pause_steps > 0:
+            swing = math.sin(2 * math.pi * DITHER_HZ * step / self._hz)
+            shake = shake + DITHER_RAD * swing * self._noise.dither
+        for row, side in enumerate(SIDES):
+            arm_slice(action, side)[:] += shake[row]
+        return action
+
+
+def _same(solved: FloatArray | None, wanted: FloatArray) -> bool:
+    return (
+        solved is not None
+        and distance(solved, wanted) < _SAME_PLACE_M
+        and angle_between(solved, wanted) < _SAME_TURN_RAD
+    )
