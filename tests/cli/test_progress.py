@@ -1,9 +1,13 @@
-import pytest
+import io
 
-from taketwo.cli.progress import PlainProgress, Standing
+import pytest
+from rich.console import Console
+
+from taketwo.cli.progress import LiveProgress, PlainProgress, Standing, Stored
 from taketwo.cli.summary import success_rate
+from taketwo.recording.video import VideoConfig
 from taketwo.session.config import SessionConfig
-from taketwo.testing import PointEnvironment
+from taketwo.testing import PointEnvironment, check_sink
 from taketwo.types import Episode, Outcome
 from tests.support import Keep, run_session
 
@@ -31,6 +35,22 @@ def play(events, limits, seconds_per_event=0.0):
         clock.s += seconds_per_event
         sink.on(event)
     return lines
+
+
+LIMITS = SessionConfig(num_episodes=3)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda folder: PlainProgress(LIMITS, [].append),
+        lambda folder: LiveProgress(LIMITS, Console(file=io.StringIO(), force_terminal=True)),
+        lambda folder: Stored(VideoConfig().make(PointEnvironment().spec, folder), LIMITS, 1, [].append),
+    ],
+    ids=["plain", "live", "stored"],
+)
+def test_it_keeps_the_contract_of_a_sink(make, tmp_path):
+    check_sink(lambda: make(tmp_path))
 
 
 def test_every_episode_gets_a_line_with_its_verdict():

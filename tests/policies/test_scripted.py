@@ -1,6 +1,5 @@
 """The scripted policy in the real simulator, without rendering."""
 
-import builtins
 import dataclasses
 import importlib.util
 
@@ -112,7 +111,9 @@ def test_the_plan_goes_on_from_the_part_of_a_chunk_that_was_used(simulator):
     chunk = policy.infer(observation).actions
     for action in chunk[:7]:
         observation = simulator.step(action).observation
-    assert np.abs(policy.infer(observation).actions[0] - chunk[7]).max() < 1e-6
+    went_on = policy.infer(observation).actions[0]
+    assert np.abs(went_on - chunk[7]).max() < 2e-3, "the cube has dropped a little, or they would be equal"
+    assert np.abs(went_on - chunk[0]).max() > 0.1
 
 
 def test_asking_twice_for_one_observation_gives_one_answer(simulator):
@@ -168,14 +169,12 @@ def test_without_the_grasp_check_it_hands_over_nothing(simulator):
     rollout = Rollout(simulator, ScriptedConfig(grasp_noise=0.03, skip_grasp_check=True), index=2)
     assert not rollout.solved
     assert rollout.cube_height()[50:].max() < 0.03, "the cube stays on the table"
-    tools = {side: Arm(side) for side in SIDES}
-    joints = {"left": slice(0, 6), "right": slice(7, 13)}
-    gaps = [
-        distance(*(tools[side].tool(action[joints[side]]) for side in SIDES))
-        for action, left in zip(rollout.actions, rollout.gripper("left"), strict=True)
-        if left < 0.5 and action[1] > -0.9
-    ]
-    assert min(gaps) < 0.04, "yet the left gripper closes where the right one holds nothing"
+    left, right = Arm("left"), Arm("right")
+    closing = np.flatnonzero(np.diff(rollout.gripper("left")) < 0)
+    closing = closing[closing > 50]
+    assert closing.size > 0
+    for action in rollout.actions[closing]:
+        assert distance(left.tool(action[0:6]), right.tool(action[7:13])) < 0.03, "where the cube should have been"
 
 
 def test_skipping_the_check_costs_nothing_when_grasps_succeed(simulator):
@@ -230,22 +229,8 @@ def test_an_environment_that_is_not_aloha_is_refused_in_one_line():
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("missing", ["mink", "mujoco"])
+@pytest.mark.parametrize("missing", ["mink", "mujoco", "daqp", "gym_aloha"])
 def test_a_missing_library_names_the_extra(simulator, monkeypatch, missing):
-    real = builtins.__import__
-
-    def without(name, *arguments, **keywords):
-        if name.split(".")[0] == missing:
-            raise ModuleNotFoundError(f"No module named {missing!r}")
-        return real(name, *arguments, **keywords)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(MissingExtraError, match=rf"{missing} is not installed: pip install 'taketwo\[aloha\]'"):
-        ScriptedConfig().make(simulator.spec)
-
-
-@pytest.mark.parametrize("missing", ["gym_aloha", "daqp"])
-def test_a_missing_robot_description_or_solver_names_the_extra(simulator, monkeypatch, missing):
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == missing else real(name, *a))
     with pytest.raises(MissingExtraError, match=rf"{missing} is not installed: pip install 'taketwo\[aloha\]'"):
