@@ -111,13 +111,12 @@ class Arm:
             MissingExtraError: a library is not installed.
             PolicyError: the description is not the one that this module knows.
         """
-        try:
-            import mink
-            import mujoco
-        except ImportError as error:
-            raise MissingExtraError("mink", "aloha") from error
-        if importlib.util.find_spec("daqp") is None:
-            raise MissingExtraError("daqp", "aloha")
+        for package in ("mujoco", "mink", "daqp"):
+            if importlib.util.find_spec(package) is None:
+                raise MissingExtraError(package, "aloha")
+        import mink
+        import mujoco
+
         self._mink = mink
         self._mujoco = mujoco
         self._model = mujoco.MjModel.from_xml_string(_arm_description(side))

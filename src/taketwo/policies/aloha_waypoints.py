@@ -246,9 +246,13 @@ def _in_hand(view: View, side: Side, thing: Graspable) -> FloatArray:
     return inverse(hoped)
 
 
-def _believed(view: View, side: Side, thing: Graspable) -> FloatArray:
-    """Where the object is, or would be if the hand that should hold it were not empty."""
-    return view.scene.tools[side] @ _in_hand(view, side, thing)
+def _held_out(view: View, side: Side, thing: Graspable) -> FloatArray:
+    """Where the object is that a resting hand holds out, or would be if the hand were not empty.
+
+    An empty hand counts as where it was told to be: followed as measured, it would be pushed ahead by the other.
+    """
+    tool = view.scene.tools[side] if view.scene.holds(side, thing) else view.anchors[side]
+    return tool @ _in_hand(view, side, thing)
 
 
 def _carried_to(view: View, side: Side, thing: Graspable, place: FloatArray) -> ArmGoal:
@@ -318,7 +322,7 @@ def _cube_meet(view: View) -> Goals:
 
 
 def _cube_reach(view: View) -> Goals:
-    cube = _believed(view, "right", RED_BOX)
+    cube = _held_out(view, "right", RED_BOX)
     tip = pose(cube[:3, 3] + [_TIP_PAST_CENTRE_M, 0.0, 0.0], _RECEIVE)
     return {"left": ArmGoal(tip, OPEN), "right": ArmGoal(None, CLOSED)}
 
@@ -403,8 +407,8 @@ def _pair_align(view: View) -> Goals:
 
 
 def _pair_insert(view: View) -> Goals:
-    socket = _believed(view, "left", BLUE_SOCKET)
-    peg = inverse(socket) @ _believed(view, "right", RED_PEG)
+    socket = _held_out(view, "left", BLUE_SOCKET)
+    peg = inverse(socket) @ view.scene.tools["right"] @ _in_hand(view, "right", RED_PEG)
     fits = float(np.linalg.norm(peg[1:3, 3])) < _FITS_M and angle_between(peg, np.eye(4)) < _TURN_TOLERANCE
     gap = _INSERTED_GAP_M if fits or peg[0, 3] < _INSIDE_GAP_M else _MOUTH_GAP_M
     return {
