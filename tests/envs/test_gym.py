@@ -41,12 +41,25 @@ class Kitchen(gymnasium.Env):
         return {"camera": {"wrist": pixels}, "gripper": np.ones(1, np.float32), "joints": self._joints.copy()}
 
 
+class UsesItsBuffersAgain(Kitchen):
+    """Writes every observation into the same arrays."""
+
+    def _observation(self):
+        observation = super()._observation()
+        if not hasattr(self, "_kept"):
+            self._kept = observation
+        self._kept["camera"]["wrist"][:] = observation["camera"]["wrist"]
+        self._kept["joints"][:] = observation["joints"]
+        return self._kept
+
+
 class NoRate(Kitchen):
     metadata = {"render_modes": []}  # noqa: RUF012
 
 
 gymnasium.register("Kitchen-v0", Kitchen, max_episode_steps=17)
 gymnasium.register("NoRate-v0", NoRate)
+gymnasium.register("UsesItsBuffersAgain-v0", UsesItsBuffersAgain)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +69,7 @@ gymnasium.register("NoRate-v0", NoRate)
         GymConfig(id="Pendulum-v1", render=False),
         GymConfig(id="FrozenLake-v1", render=False),
         GymConfig(id="Kitchen-v0", render=False),
+        GymConfig(id="UsesItsBuffersAgain-v0", render=False),
     ],
     ids=lambda config: config.id,
 )

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
+from taketwo.envs.lazy_images import LazyImages
 from taketwo.envs.mujoco_rendering import MujocoRenderer
 from taketwo.errors import ConfigError, EnvironmentFault, MissingExtraError, one_of
 from taketwo.gl import choose_backend
-from taketwo.types import CameraSpec, EnvironmentSpec, FloatArray, Image, Observation, Pixels, StepResult
+from taketwo.types import CameraSpec, EnvironmentSpec, FloatArray, Observation, Pixels, StepResult
 
 MAX_EPISODE_STEPS = 300
 """The limit that `gym_aloha` registers both tasks with."""
@@ -80,10 +80,10 @@ class AlohaEnvironment:
         for camera in config.cameras:
             self._check_camera(camera)
         self._finger_geoms = _finger_geoms(self._model)
-        self._instant = 0
         self._steps = 0
         self._begun = False
         self.spec = _spec(config)
+        self._images = LazyImages(self.render, self.spec.cameras)
 
     def reset(self, seed: int, options: Mapping[str, Any] | None = None) -> Observation:
         """Begin an episode with the objects where `gym_aloha` puts them for this seed."""
@@ -114,7 +114,7 @@ class AlohaEnvironment:
 
     def close(self) -> None:
         """Free the GL contexts."""
-        self._instant += 1
+        self._images.close()
         self._renderer.close()
 
     def camera_names(self) -> tuple[str, ...]:
@@ -165,21 +165,9 @@ class AlohaEnvironment:
         )
 
     def _observe(self) -> Observation:
-        self._instant += 1
-        instant = self._instant
-        images = {
-            name: Image(
-                partial(self.render, name, size.height, size.width),
-                camera=name,
-                height=size.height,
-                width=size.width,
-                expired=lambda: self._instant != instant,
-            )
-            for name, size in self.spec.cameras.items()
-        }
         return Observation(
             state=self._simulator.task.get_qpos(self._physics),
-            images=images,
+            images=self._images.next_instant(),
             prompt=self.spec.prompt,
             extras={"object_poses": self._object_poses(), "touched_by": self._touched_by()},
             time_s=self._steps / self.spec.control_hz,

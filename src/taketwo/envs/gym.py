@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from taketwo.envs.lazy_images import LazyImages
 from taketwo.errors import ConfigError, EnvironmentFault, RenderingError
 from taketwo.gl import choose_backend
 from taketwo.types import CameraSpec, EnvironmentSpec, FloatArray, Image, Observation, Pixels, StepResult
@@ -64,10 +65,10 @@ class GymEnvironment:
         self._env, registered = _make(config)
         self._success_key = config.success_key
         self._discrete = _is_discrete(self._env.action_space)
-        self._instant = 0
         self._steps = 0
-        self._rendered_size = self._probe_render() if self._env.render_mode == "rgb_array" else None
-        self.spec = self._make_spec(config, registered)
+        rendered = {RENDER_CAMERA: self._probe_render()} if self._env.render_mode == "rgb_array" else {}
+        self._rendered = LazyImages(lambda camera, height, width: self._render(), rendered)
+        self.spec = self._make_spec(config, registered, rendered)
 
     def reset(self, seed: int, options: Mapping[str, Any] | None = None) -> Observation:
         """Begin an episode."""
@@ -76,14 +77,19 @@ class GymEnvironment:
         return self._observe(observation)
 
     def step(self, action: FloatArray) -> StepResult:
-        """Apply (D,) values; the one of a Discrete space is rounded to the nearest number."""
+        """Apply (D,) values; those of a Discrete or integer space are rounded.
+
+        Raises:
+            EnvironmentFault: there are not D of them.
+        """
         space = self._env.action_space
         if action.shape != (self.spec.action_dim,):
             raise EnvironmentFault(f"{self.spec.name} takes ({self.spec.action_dim},) actions, got {action.shape}")
         if self._discrete:
             native: Any = int(np.clip(np.rint(action[0]), space.start, space.start + space.n - 1))
         else:
-            native = action.reshape(space.shape).astype(space.dtype)
+            values = np.rint(action) if np.issubdtype(space.dtype, np.integer) else action
+            native = values.reshape(space.shape).astype(space.dtype)
         observation, reward, terminated, truncated, info = self._env.step(native)
         self._steps += 1
         return StepResult(
@@ -97,7 +103,7 @@ class GymEnvironment:
 
     def close(self) -> None:
         """Close the environment."""
-        self._instant += 1
+        self._rendered.close()
         self._env.close()
 
     def _success(self, info: Mapping[str, Any]) -> bool | None:
@@ -105,35 +111,24 @@ class GymEnvironment:
         return next((bool(info[key]) for key in keys if key in info), None)
 
     def _observe(self, observation: Any) -> Observation:
-        self._instant += 1
         parts = list(_parts(observation, ""))
         numbers = [np.asarray(value, dtype=np.float64).ravel() for _, value in parts if not _is_picture(value)]
-        images = {name or "pixels": Image.of(value, name or "pixels") for name, value in parts if _is_picture(value)}
-        if self._rendered_size is not None:
-            images[RENDER_CAMERA] = self._rendered(*self._rendered_size)
+        images = {
+            name or "pixels": Image.of(value.copy(), name or "pixels") for name, value in parts if _is_picture(value)
+        }
         return Observation(
             state=np.concatenate(numbers) if numbers else np.zeros(0),
-            images=images,
+            images=images | self._rendered.next_instant(),
             time_s=self._steps / self.spec.control_hz if self._steps else 0.0,
         )
 
-    def _rendered(self, height: int, width: int) -> Image:
-        instant = self._instant
-        return Image(
-            self._render,
-            camera=RENDER_CAMERA,
-            height=height,
-            width=width,
-            expired=lambda: self._instant != instant,
-        )
-
     def _render(self) -> Pixels:
-        pixels: Pixels = np.asarray(self._env.render())
+        pixels: Pixels = np.array(self._env.render())  # a copy: environments use their buffers again
         if not _is_picture(pixels):
             raise RenderingError(f"render() gave {pixels.dtype} of shape {pixels.shape}, not (H, W, 3) uint8")
         return pixels
 
-    def _probe_render(self) -> tuple[int, int]:
+    def _probe_render(self) -> CameraSpec:
         from gymnasium.error import Error
 
         try:
@@ -141,9 +136,9 @@ class GymEnvironment:
             height, width, _ = self._render().shape
         except Error as error:
             raise ConfigError(f"render() does not work, and render=false goes without: {error}") from error
-        return height, width
+        return CameraSpec(height, width)
 
-    def _make_spec(self, config: GymConfig, registered: Any) -> EnvironmentSpec:
+    def _make_spec(self, config: GymConfig, registered: Any, rendered: dict[str, CameraSpec]) -> EnvironmentSpec:
         space = self._env.action_space
         low, high = (space.start, space.start + space.n - 1) if self._discrete else (space.low, space.high)
         low, high = np.ravel(low).astype(np.float64), np.ravel(high).astype(np.float64)
@@ -154,8 +149,6 @@ class GymEnvironment:
         cameras = {
             name or "pixels": CameraSpec(*value.shape[:2]) for name, value in _parts(sample, "") if _is_picture(value)
         }
-        if self._rendered_size is not None:
-            cameras[RENDER_CAMERA] = CameraSpec(*self._rendered_size)
         return EnvironmentSpec(
             name=registered.id,
             action_names=tuple(f"action_{i}" for i in range(low.size)),
@@ -164,7 +157,7 @@ class GymEnvironment:
             action_high=high,
             state_names=tuple(_state_names(sample)),
             control_hz=float(control_hz),
-            cameras=cameras,
+            cameras=cameras | rendered,
             max_episode_steps=registered.max_episode_steps,
         )
 

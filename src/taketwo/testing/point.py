@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
 
+from taketwo.envs.lazy_images import LazyImages
 from taketwo.errors import ConfigError, EnvironmentFault, one_of
 from taketwo.types import (
     CameraSpec,
@@ -15,7 +15,6 @@ from taketwo.types import (
     EnvironmentSpec,
     EpisodeInfo,
     FloatArray,
-    Image,
     Observation,
     Pixels,
     StepResult,
@@ -32,7 +31,7 @@ class PointEnvironment:
 
     def __init__(self, height: int = 48, width: int = 64) -> None:
         self._position = self._target = np.zeros(2)
-        self._instant = self._steps = 0
+        self._steps = 0
         self.pictures_made = 0
         self.spec = EnvironmentSpec(
             name="point",
@@ -46,6 +45,7 @@ class PointEnvironment:
             max_episode_steps=100,
             prompt="Move the point onto the target",
         )
+        self._images = LazyImages(self.render, self.spec.cameras)
 
     def reset(self, seed: int, options: Mapping[str, Any] | None = None) -> Observation:
         """Put point and target somewhere."""
@@ -82,18 +82,9 @@ class PointEnvironment:
         return pixels
 
     def _observe(self) -> Observation:
-        self._instant += 1
-        instant, size = self._instant, self.spec.cameras["top"]
-        image = Image(
-            partial(self.render, "top", size.height, size.width),
-            camera="top",
-            height=size.height,
-            width=size.width,
-            expired=lambda: self._instant != instant,
-        )
         return Observation(
             state=np.concatenate([self._position, self._target]),
-            images={"top": image},
+            images=self._images.next_instant(),
             prompt=self.spec.prompt,
             time_s=self._steps / self.spec.control_hz,
         )
