@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class TakeTwoError(Exception):
@@ -43,3 +44,14 @@ def one_of(kind: str, name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"unknown {kind} {name!r}.{hint} Known: {', '.join(names) or 'none'}."
+
+
+@contextmanager
+def blaming(kind: type[TakeTwoError], what: str) -> Iterator[None]:
+    """Turn a foreign exception into one that says, in a line, whose it was."""
+    try:
+        yield
+    except TakeTwoError:
+        raise
+    except Exception as error:
+        raise kind(f"{what}: {type(error).__name__}: {error}") from error

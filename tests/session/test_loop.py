@@ -156,7 +156,8 @@ def test_an_exception_of_the_environment_is_a_fault_and_every_episode_still_ends
     assert "ValueError: the simulator exploded" in episode.reason
     assert isinstance(result.fault, EnvironmentFault)
     kinds = [type(event) for event in keep.events]
-    assert kinds == [SessionStart, EpisodeStart, *[StepTaken] * 3, EpisodeEnd, SessionEnd]
+    assert kinds == [SessionStart, EpisodeStart, *[StepTaken] * 3, TerminalObservation, EpisodeEnd, SessionEnd]
+    assert np.array_equal(keep.of(TerminalObservation)[0].observation.state, keep.steps[-1].result.observation.state)
 
 
 def test_faults_up_to_the_limit_do_not_end_the_session():
@@ -235,6 +236,12 @@ def test_success_ever_and_success_at_the_last_step_differ(rule, outcome):
     assert result.episodes[0].outcome is outcome
 
 
+def test_an_episode_cut_short_after_it_was_solved_is_no_attempt():
+    result = run_session(PassesThrough(), Still(), max_total_steps=4)
+    assert result.episodes[0].outcome is Outcome.STOPPED
+    assert result.episodes[0].reason == "the session reached its 4 steps; it had been solved"
+
+
 def test_an_environment_that_does_not_judge_gets_no_verdict():
     class Silent(PointEnvironment):
         def step(self, action):
@@ -291,25 +298,61 @@ def test_without_a_prompt_the_environments_own_stays():
     assert keep.steps[0].observation.prompt == "Move the point onto the target"
 
 
-@pytest.mark.parametrize("required", [True, False])
-def test_a_sink_that_raises_ends_the_session_only_if_it_is_required(required):
-    class Full(Keep):
-        def on(self, event):
-            super().on(event)
-            if isinstance(event, StepTaken) and event.index == 2:
-                raise OSError(28, "No space left on device")
+class FailsInOn(Keep):
+    def on(self, event):
+        super().on(event)
+        if isinstance(event, StepTaken) and event.index == 2:
+            raise OSError(28, "No space left on device")
 
+
+class ExitsInOn(Keep):
+    def on(self, event):
+        super().on(event)
+        if isinstance(event, StepTaken):
+            raise SystemExit("No space left on device")
+
+
+class FailsInCameras(Keep):
+    def cameras(self, frame):
+        if frame == 2:
+            raise OSError(28, "No space left on device")
+        return ()
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+@pytest.mark.parametrize("required", [True, False])
+@pytest.mark.parametrize("failing", [FailsInOn, ExitsInOn, FailsInCameras])
+def test_a_sink_that_raises_ends_the_session_only_if_it_is_required(failing, required, lossless):
     other = Keep()
-    result = run_session(
-        controller=Still(), sinks=[Full("disk", required=required), other], num_episodes=2, max_episode_steps=5000
-    )
+    sink = failing("disk", required=required, lossless=lossless)
+    result = run_session(controller=Still(), sinks=[sink, other], num_episodes=2, max_episode_steps=5000)
     assert isinstance(other.events[-1], SessionEnd)
+    frames = sum(episode.frames for episode in result.episodes)
+    taken = len(sink.steps) + len(sink.of(TerminalObservation))
+    assert taken + result.dropped["disk"] == frames
     if required:
         assert result.episodes[-1].outcome is Outcome.FAULT
         assert "No space left" in str(result.fault)
     else:
         assert result.fault is None
         assert [episode.steps for episode in result.episodes] == [5000, 5000]
+
+
+def test_a_sink_that_wants_a_camera_that_there_is_not_is_detached_and_named(caplog):
+    result = run_session(sinks=[Keep("viewer", cameras=("tpo",))], num_episodes=1)
+    assert result.fault is None
+    assert (
+        "viewer failed and is detached; the session goes on: unknown camera 'tpo'. Did you mean 'top'?" in caplog.text
+    )
+
+
+def test_a_camera_that_cannot_be_drawn_is_a_fault_of_the_episode():
+    class Dark(PointEnvironment):
+        def render(self, camera, height, width):
+            raise RuntimeError("no context")
+
+    result = run_session(Dark(), sinks=[Keep(cameras=("top",))], num_episodes=1)
+    assert result.episodes[0].reason == "camera 'top' cannot be drawn: RuntimeError: no context"
 
 
 def test_a_slow_lossless_sink_loses_nothing_and_its_wait_is_counted():
@@ -325,7 +368,8 @@ def test_a_slow_lossless_sink_loses_nothing_and_its_wait_is_counted():
     assert result.waited_s["slow"] > 0
 
 
-def test_a_latest_sink_never_holds_up_the_loop_and_its_losses_are_counted():
+@pytest.mark.parametrize(("episodes", "steps"), [(1, 500), (200, 1)])
+def test_a_latest_sink_never_holds_up_the_loop_and_its_losses_are_counted(episodes, steps):
     done = threading.Event()
 
     class Stuck(Keep):
@@ -334,17 +378,26 @@ def test_a_latest_sink_never_holds_up_the_loop_and_its_losses_are_counted():
             done.wait()
 
     class Finishes(Keep):
+        def __init__(self, episodes):
+            super().__init__()
+            self.left = episodes
+
         def on(self, event):
-            super().on(event)
-            if isinstance(event, EpisodeEnd):
+            self.left -= isinstance(event, EpisodeEnd)
+            if not self.left:
                 done.set()
 
     stuck = Stuck("stuck", lossless=False)
-    result = run_session(controller=Still(), sinks=[stuck, Finishes()], num_episodes=1, max_episode_steps=500)
+    result = run_session(
+        controller=Still(), sinks=[stuck, Finishes(episodes)], num_episodes=episodes, max_episode_steps=steps
+    )
     assert result.dropped["stuck"] > 0
-    assert len(stuck.steps) + result.dropped["stuck"] == 500
-    assert stuck.steps[-1].index == 499
-    assert [type(event) for event in stuck.events[-2:]] == [EpisodeEnd, SessionEnd]
+    frames = stuck.steps + stuck.of(TerminalObservation)
+    assert len(frames) + result.dropped["stuck"] == episodes * (steps + 1)
+    assert len(frames) <= 33  # the queue, and the one it held
+    assert len(stuck.of(EpisodeStart)) == len(stuck.of(EpisodeEnd)) == episodes
+    assert stuck.of(TerminalObservation)[-1].frame == episodes * (steps + 1) - 1
+    assert isinstance(stuck.events[-1], SessionEnd)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ class SessionConfig:
         max_episode_steps: actions per episode; the environment's own limit where not given.
         max_hz: actions per second in real time; 0 runs as fast as it goes.
         success: `ever` if the task stood solved at any step, `last` if it did at the last step.
-        max_faults: faulty episodes to put up with before the session ends.
+        max_faults: faults allowed before the session ends.
     """
 
     seed: int = 0
@@ -37,11 +37,11 @@ class SessionConfig:
         for name in ("num_episodes", "total_seconds", "max_total_steps", "max_episode_steps"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
-                raise ConfigError(f"session.{name} must be more than 0, not {value}")
+                raise ConfigError(f"{name} must be a finite number above 0, not {value}")
         for name in ("seed", "max_hz", "max_faults"):
             value = getattr(self, name)
             if not (value >= 0 and math.isfinite(value)):
-                raise ConfigError(f"session.{name} must be 0 or more, not {value}")
+                raise ConfigError(f"{name} must be a finite number, 0 or more, not {value}")
         if self.num_episodes is self.total_seconds is self.max_total_steps is None:
             raise ConfigError(
                 "nothing ends the session: give session.num_episodes, session.total_seconds or session.max_total_steps"

@@ -58,7 +58,7 @@ class StepTaken:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TerminalObservation:
-    """The last observation of an episode, which no action follows. Missing after an environment's fault."""
+    """The last observation of an episode, which no action follows. Missing only where the reset failed."""
 
     index: int
     frame: int

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from taketwo.errors import EnvironmentFault, PolicyError, RecordingError, TakeTwoError
+from taketwo.errors import (
+    EnvironmentFault,
+    PolicyError,
+    RecordingError,
+    RenderingError,
+    TakeTwoError,
+    blaming,
+    one_of,
+)
 from taketwo.seeding import episode_seed
 from taketwo.session.clock import Clock, MonotonicClock, Pacer
 from taketwo.session.config import SessionConfig
@@ -157,8 +165,10 @@ class Session:
     def run(self) -> SessionResult:
         """Run to the end. What goes wrong inside is told by `SessionResult.fault`, not raised."""
         self._threads = [SinkThread(sink) for sink in self._sinks]
-        began = self._clock.now()
         self._publish(SessionStart(self._environment.spec, self.control_hz, self._config.seed, self._described_as))
+        for thread in self._threads:
+            thread.settle()  # what opens files and loads libraries is done before anything moves
+        began = self._clock.now()
         reason, fault = self._run_episodes()
         wall_s = self._clock.now() - began
         self._publish(SessionEnd(reason))
@@ -202,7 +212,7 @@ class Session:
             outcome, reason = Outcome.STOPPED, "interrupted by the operator"
         except Exception as error:
             log.debug("episode %d ends by a fault", info.index, exc_info=True)
-            fault, outcome, reason = error, Outcome.FAULT, str(error)
+            fault, outcome, reason = error, Outcome.FAULT, str(error) or type(error).__name__
         episode = tally.finish(info, outcome, reason)
         self._episodes.append(episode)
         self._publish(EpisodeEnd(episode))
@@ -228,10 +238,9 @@ class Session:
                     StepTaken(tally.steps - 1, self._next_frame(tally), observation, decision, result, time_s, late_s)
                 )
                 observation = result.observation
-        except EnvironmentFault:
-            raise  # its last observation has been shown, and there is no newer one
         except BaseException:
-            self._show_terminal(tally, observation, began)
+            with suppress(TakeTwoError):  # the error that led here is the one to tell
+                self._show_terminal(tally, observation, began)
             raise
         self._pacer.wait()
         self._show_terminal(tally, observation, began)
@@ -261,7 +270,9 @@ class Session:
         if verdict is not None:
             return verdict
         reason = self._cut_short()
-        return None if reason is None else tally.interrupted(self._config.success, reason)
+        if reason is None:
+            return None
+        return Outcome.STOPPED, f"{reason}; it had been solved" if tally.solved_ever else reason
 
     def _cut_short(self) -> str | None:
         """Why no further step may be taken, or None."""
@@ -279,7 +290,7 @@ class Session:
         if failure is not None:
             return str(failure)
         if self._config.num_episodes is not None and len(self._episodes) >= self._config.num_episodes:
-            return f"{self._config.num_episodes} episodes done"
+            return "all episodes done"
         return None
 
     def _next_frame(self, tally: Tally) -> int:
@@ -297,9 +308,19 @@ class Session:
     def _look(self, observation: Observation) -> None:
         """Make the pictures that sinks want of the coming frame, while the environment still shows it."""
         for thread in self._threads:
-            if thread.error is None:
-                for camera in thread.sink.cameras(self._frames):
-                    _ = observation.images[camera].pixels
+            if thread.error is not None:
+                continue
+            try:
+                wanted = [observation.images[camera] for camera in thread.sink.cameras(self._frames)]
+            except KeyError as error:
+                thread.fail(RecordingError(one_of("camera", error.args[0], observation.images)))
+                continue
+            except Exception as error:  # noqa: BLE001 - a sink's fault, not the session's
+                thread.fail(error)
+                continue
+            for image in wanted:
+                with blaming(RenderingError, f"camera {image.camera!r} cannot be drawn"):
+                    _ = image.pixels
 
     def _publish(self, event: Event) -> None:
         for thread in self._threads:
@@ -310,16 +331,7 @@ class Session:
         for thread in self._threads:
             if thread.sink.required and thread.error is not None:
                 error = thread.error
-                return error if isinstance(error, TakeTwoError) else RecordingError(f"{thread.sink.name}: {error}")
+                if isinstance(error, TakeTwoError):
+                    return error
+                return RecordingError(f"{thread.sink.name} failed: {type(error).__name__}: {error}")
         return None
-
-
-@contextmanager
-def blaming(kind: type[TakeTwoError], what: str) -> Iterator[None]:
-    """Turn a foreign exception into one that says, in a line, whose it was."""
-    try:
-        yield
-    except TakeTwoError:
-        raise
-    except Exception as error:
-        raise kind(f"{what}: {type(error).__name__}: {error}") from error

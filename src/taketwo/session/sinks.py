@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import sys
 import threading
 import time
 from collections import deque
@@ -10,12 +13,15 @@ from collections.abc import Collection
 from typing import Protocol
 
 from taketwo.errors import TakeTwoError
-from taketwo.session.events import Event, StepTaken
+from taketwo.session.events import Event, StepTaken, TerminalObservation
 
 log = logging.getLogger(__name__)
 
-QUEUE_STEPS = 32
-"""Steps a sink may lie behind before the loop waits for it (lossless) or it loses the oldest (latest)."""
+QUEUE_FRAMES = 32
+"""Frames a sink may lie behind before the loop waits for it (lossless) or it loses the oldest (latest)."""
+
+SINK_NICENESS = 10
+"""How much sinks give way to the loop, from 0 to 19 (nice(1))."""
 
 
 class Sink(Protocol):
@@ -23,7 +29,7 @@ class Sink(Protocol):
 
     Attributes:
         name: what reports and messages call it.
-        lossless: True, and the loop waits when it cannot follow; False, and steps are dropped for it.
+        lossless: True, and the loop waits when it cannot follow; False, and frames are dropped for it.
         required: whether the session ends when it fails; otherwise it is detached and the session goes on.
     """
 
@@ -49,73 +55,102 @@ class SinkThread:
     Attributes:
         error: what the sink raised; it gets nothing any more after that.
         waited_s: how long the loop has waited for it.
-        dropped: steps it did not get.
+        dropped: frames (steps and terminal observations) that it did not get.
     """
 
-    def __init__(self, sink: Sink, capacity: int = QUEUE_STEPS) -> None:
+    def __init__(self, sink: Sink, capacity: int = QUEUE_FRAMES) -> None:
         self.sink = sink
         self.error: BaseException | None = None
         self.waited_s = 0.0
         self.dropped = 0
         self._capacity = capacity
         self._events: deque[Event] = deque()
-        self._steps_pending = 0
+        self._frames_pending = 0
         self._changed = threading.Condition()
-        self._closing = False
+        self._closing = self._busy = False
         self._thread = threading.Thread(target=self._run, name=f"sink-{sink.name}", daemon=True)
         self._thread.start()
 
     def put(self, event: Event) -> None:
         """Hand over one event, waiting or dropping as the sink has it."""
+        shows_frame = _shows_frame(event)
         with self._changed:
-            if isinstance(event, StepTaken):
+            if shows_frame and self.error is None and self._frames_pending >= self._capacity:
                 self._make_room()
-                self._steps_pending += 1
-            if self.error is None:
-                self._events.append(event)
-                self._changed.notify_all()
+            if self.error is not None:
+                self.dropped += shows_frame
+                return
+            self._frames_pending += shows_frame
+            self._events.append(event)
+            self._changed.notify_all()
+
+    def settle(self) -> None:
+        """Wait until the sink, if it is lossless, has taken what it was given so far."""
+        if self.sink.lossless:
+            with self._changed:
+                self._changed.wait_for(lambda: not (self._events or self._busy) or self.error is not None)
 
     def finish(self) -> None:
-        """Wait until the sink has taken everything."""
+        """Wait until the sink has taken everything, and end its thread."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         self._thread.join()
 
-    def _make_room(self) -> None:
-        if self._steps_pending < self._capacity:
-            return
-        if self.sink.lossless:
-            began = time.monotonic()
-            self._changed.wait_for(lambda: self._steps_pending < self._capacity or self.error is not None)
-            self.waited_s += time.monotonic() - began
-        else:
-            oldest = next(event for event in self._events if isinstance(event, StepTaken))
-            self._events.remove(oldest)
-            self._steps_pending -= 1
-            self.dropped += 1
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._events or self._closing)
-                if not self._events:
-                    return
-                event = self._events.popleft()
-                if isinstance(event, StepTaken):
-                    self._steps_pending -= 1
-                    self._changed.notify_all()
-            try:
-                self.sink.on(event)
-            except Exception as error:  # noqa: BLE001 - whatever a sink raises, the session decides what follows
-                self._fail(error)
-                return
-
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
+        """Give the sink nothing any more, because of what it raised."""
         with self._changed:
             self.error = error
+            self.dropped += self._frames_pending
+            self._frames_pending = 0
             self._events.clear()
             self._changed.notify_all()
         if not self.sink.required:
             traceback = None if isinstance(error, TakeTwoError) else error
             log.warning("%s failed and is detached; the session goes on: %s", self.sink.name, error, exc_info=traceback)
+
+    def _make_room(self) -> None:
+        if self.sink.lossless:
+            began = time.monotonic()
+            self._changed.wait_for(lambda: self._frames_pending < self._capacity or self.error is not None)
+            self.waited_s += time.monotonic() - began
+        else:
+            self._events.remove(next(filter(_shows_frame, self._events)))
+            self._frames_pending -= 1
+            self.dropped += 1
+
+    def _run(self) -> None:
+        _give_way()
+        while (event := self._next_event()) is not None:
+            try:
+                self.sink.on(event)
+            except BaseException as error:  # noqa: BLE001 - whatever a sink raises, the session decides what follows
+                self.fail(error)
+
+    def _next_event(self) -> Event | None:
+        """The next event when it comes; None when no more will come."""
+        with self._changed:
+            self._busy = False
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._events or self._closing or self.error is not None)
+            if not self._events:
+                return None
+            event = self._events.popleft()
+            self._frames_pending -= _shows_frame(event)
+            self._busy = True
+            self._changed.notify_all()
+            return event
+
+
+def _shows_frame(event: Event) -> bool:
+    return isinstance(event, StepTaken | TerminalObservation)
+
+
+def _give_way() -> None:
+    """Let the loop's thread go first where cores are short; threads started by this one follow suit.
+
+    Linux has a priority per thread (setpriority(2), "C library/kernel differences"); elsewhere nothing changes.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a sandbox may forbid it, and then the loop is a little less punctual
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), SINK_NICENESS)

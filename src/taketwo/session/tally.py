@@ -38,7 +38,7 @@ class Tally:
         """Outcome and reason once the environment or the step limit has ended it; None while it goes on."""
         if not (self.terminated or self.truncated):
             return None
-        ending = "the environment ended it" if self.terminated else f"out of time after {self.steps} steps"
+        ending = "the environment ended it" if self.terminated else f"cut off after {self.steps} steps"
         if not self.judged:
             return Outcome.UNJUDGED, f"{ending}; the environment does not report success"
         if self.solved_last or (success == "ever" and self.solved_ever):
@@ -46,12 +46,6 @@ class Tally:
             return Outcome.SUCCESS, f"{when}; {ending}"
         missed = "; was solved on the way, not at the last step" if self.solved_ever else ""
         return (Outcome.FAILURE if self.terminated else Outcome.TIMEOUT), f"{ending}{missed}"
-
-    def interrupted(self, success: Literal["ever", "last"], reason: str) -> tuple[Outcome, str]:
-        """Outcome and reason when something outside the episode cut it short."""
-        if success == "ever" and self.solved_ever:
-            return Outcome.SUCCESS, f"solved; {reason}"
-        return Outcome.STOPPED, reason
 
     def finish(self, info: EpisodeInfo, outcome: Outcome, reason: str) -> Episode:
         """The episode's record."""
