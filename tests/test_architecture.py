@@ -1,4 +1,4 @@
-"""The rooms of the house import each other only as `docs/architecture.md` says."""
+"""The packages import each other only as `docs/architecture.md` says."""
 
 import ast
 import subprocess
@@ -12,7 +12,7 @@ import taketwo
 ROOT = Path(taketwo.__file__).parent
 
 SHARED = {"__version__", "types", "errors", "registry", "seeding", "images", "gl"}
-"""Modules that belong to no room. `types` itself knows nothing but `errors`."""
+"""Modules that belong to no package. `types` itself knows nothing but `errors`."""
 
 MAY_IMPORT = {
     "session": set(),
@@ -40,7 +40,7 @@ HEAVY = [
 ]
 
 
-def imported_rooms(path):
+def imported_packages(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}: a relative import"
@@ -55,25 +55,25 @@ def imported_rooms(path):
                 yield parts[1]
 
 
-@pytest.mark.parametrize("room", MAY_IMPORT)
-def test_a_room_imports_only_what_it_may(room):
-    allowed = MAY_IMPORT[room] | SHARED | {room}
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_a_package_imports_only_what_it_may(package):
+    allowed = MAY_IMPORT[package] | SHARED | {package}
     foreign = {
         f"{path.relative_to(ROOT)} imports {other}"
-        for path in (ROOT / room).rglob("*.py")
-        for other in imported_rooms(path)
+        for path in (ROOT / package).rglob("*.py")
+        for other in imported_packages(path)
         if other not in allowed
     }
     assert not foreign
 
 
-def test_every_room_is_on_the_list():
-    rooms = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name != "__pycache__"}
-    assert rooms == set(MAY_IMPORT)
+def test_every_package_is_on_the_list():
+    packages = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert packages == set(MAY_IMPORT)
 
 
 def test_types_know_nothing_but_errors():
-    assert set(imported_rooms(ROOT / "types.py")) == {"errors"}
+    assert set(imported_packages(ROOT / "types.py")) == {"errors"}
 
 
 @pytest.mark.parametrize(

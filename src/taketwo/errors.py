@@ -46,6 +46,12 @@ def one_of(kind: str, name: str, known: Iterable[str]) -> str:
     return f"unknown {kind} {name!r}.{hint} Known: {', '.join(names) or 'none'}."
 
 
+def one_line(said: object) -> str:
+    """A text on one line, white space run together; for an error its message, or its type where it has none."""
+    line = " ".join(str(said).split())
+    return line or (type(said).__name__ if isinstance(said, BaseException) else "")
+
+
 @contextmanager
 def blaming(kind: type[TakeTwoError], what: str) -> Iterator[None]:
     """Turn a foreign exception into one that says, in a line, whose it was."""

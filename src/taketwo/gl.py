@@ -20,7 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from taketwo.errors import MissingExtraError, RenderingError
+from taketwo.errors import MissingExtraError, RenderingError, one_line
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def _diagnosis(backend: str, message: str, status: int = 0) -> str:
         return f"{libraries[0]} is not installed"
     if backend == "glfw" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         return "glfw needs a display, and neither DISPLAY nor WAYLAND_DISPLAY is set"
-    return f"it died of {signal.Signals(-status).name}" if status < 0 else " ".join(message.split())
+    return f"it died of {signal.Signals(-status).name}" if status < 0 else one_line(message)
 
 
 def _loads(library: str) -> bool:

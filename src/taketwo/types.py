@@ -1,4 +1,4 @@
-"""The words that every room of the house speaks: frozen dataclasses over NumPy.
+"""Shared data types: frozen dataclasses over NumPy.
 
 Arrays are `float64` unless stated; times are seconds; angles are radians.
 """

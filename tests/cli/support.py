@@ -34,6 +34,7 @@ def error_of(done):
 PLUGIN = '''
 import os
 from dataclasses import dataclass
+import gymnasium
 import numpy
 from taketwo.types import ActionChunk, EnvironmentSpec, Observation, StepResult
 
@@ -44,19 +45,21 @@ class StillConfig:
 
     Attributes:
         value: what it answers.
+        log: file to write into when it is closed.
     """
 
     value: float = 0.0
+    log: str = ""
 
     def make(self, spec):
-        return Still(self.value, spec.action_dim)
+        return Still(self.value, spec.action_dim, open(self.log, "w") if self.log else None)
 
 
 class Still:
     cameras = ()
 
-    def __init__(self, value, width):
-        self.value, self.width = value, width
+    def __init__(self, value, width, log):
+        self.value, self.width, self.log = value, width, log
 
     def reset(self, episode):
         pass
@@ -65,7 +68,9 @@ class Still:
         return ActionChunk(numpy.full((1, self.width), self.value))
 
     def close(self):
-        pass
+        if self.log is not None:
+            self.log.write("closed\\n")
+            self.log.flush()
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,40 @@ class Fragile:
             os.kill(os.getpid(), 11)
         if self.breaks == "close":
             raise RuntimeError("stuck")
+
+
+class Broken(gymnasium.Env):
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+    observation_space = action_space = gymnasium.spaces.Box(-1, 1, (1,))
+    render_mode = "rgb_array"
+
+    def __init__(self, breaks, render_mode=None):
+        self.breaks = breaks
+        if breaks == "making":
+            raise RuntimeError("no robot,\\nsays making")
+
+    def reset(self, seed=None, options=None):
+        raise RuntimeError("no robot,\\nsays reset")
+
+
+class Noise(gymnasium.Env):
+    metadata = {"render_fps": 50}
+    observation_space = gymnasium.spaces.Box(0, 255, (96, 96, 3), numpy.uint8)
+    action_space = gymnasium.spaces.Box(-1, 1, (1,))
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.look(), {}
+
+    def step(self, action):
+        return self.look(), 0.0, False, False, {}
+
+    def look(self):
+        return self.np_random.integers(0, 255, (96, 96, 3), dtype=numpy.uint8)
+
+
+gymnasium.register("Broken-v0", Broken)
+gymnasium.register("Noise-v0", Noise)
 '''
 
 

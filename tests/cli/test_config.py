@@ -31,9 +31,10 @@ def test_a_length_that_is_asked_for_is_not_cut_at_three_episodes(flag):
     assert configured(flag, "--session.num_episodes=2").session.num_episodes == 2
 
 
-def test_a_length_in_the_file_is_not_cut_at_three_episodes(tmp_path):
+@pytest.mark.parametrize("key", ["total_seconds", "total-seconds"])
+def test_a_length_in_the_file_is_not_cut_at_three_episodes(tmp_path, key):
     path = tmp_path / "run.yaml"
-    path.write_text("session: {total_seconds: 60}\n")
+    path.write_text(f"session: {{{key}: 60}}\n")
     config = configured(f"--config_path={path}")
     assert config.session.total_seconds == 60
     assert config.session.num_episodes is None
@@ -90,6 +91,12 @@ def test_an_api_key_is_never_stored():
     assert config.policy.options.api_key == "opensesame"
     assert "opensesame" not in json.dumps(to_plain(config))
     assert "opensesame" not in repr(config)
+
+
+def test_a_token_in_the_servers_address_is_never_stored():
+    config = configured("--policy.type=remote", "--policy.host=ws://box/x?token=opensesame")
+    assert config.policy.options.host == "ws://box/x?token=opensesame"
+    assert to_plain(config)["policy"]["host"] == "ws://box/x?***"
 
 
 def test_every_option_is_stored():

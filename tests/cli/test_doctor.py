@@ -4,7 +4,7 @@ import socket
 import pytest
 
 from taketwo import gl
-from taketwo.cli import doctor
+from taketwo.cli import doctor, extras
 from tests.cli.support import taketwo
 
 
@@ -39,6 +39,15 @@ def test_without_mujoco_it_says_what_to_install(monkeypatch):
     (check,) = doctor.check_gl()
     assert check.status == "fail"
     assert check.advice == "pip install 'taketwo[aloha]'"
+
+
+def test_the_packages_of_an_extra_include_those_of_the_extras_that_it_asks_for(monkeypatch):
+    declared = {
+        "taketwo": ["numpy>=1", "gymnasium[classic-control,other]>=1.0; extra == 'gym'"],
+        "gymnasium": ['pygame-ce>=2.1; extra == "classic-control"', 'moviepy; extra == "video"'],
+    }
+    monkeypatch.setattr(extras, "requires", declared.__getitem__)
+    assert extras.extras() == {"gym": ["gymnasium", "pygame-ce"]}
 
 
 def test_one_back_end_is_enough(monkeypatch):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.cli.support import error_of, taketwo
+from tests.cli.support import error_of, install_plugin, taketwo
 
 
 def refused(*words, **kwargs):
@@ -23,11 +23,14 @@ def refused(*words, **kwargs):
         (["--seed=3"], "unknown flag --seed. Did you mean --session.seed?"),
         (["--config=run.yaml"], "unknown flag --config. Did you mean --config_path?"),
         (["--policy.host=box"], "--policy.host belongs to --policy.type=remote, and --policy.type is scripted"),
-        (["--session.total_seconds=0"], "--session.total_seconds must be more than 0, not 0.0"),
-        (["--session.total_seconds", "-3"], "--session.total_seconds must be more than 0, not -3.0"),
+        (["--session.total_seconds=0"], "--session.total_seconds must be a finite number above 0, not 0.0"),
+        (["--session.total_seconds", "-3"], "--session.total_seconds must be a finite number above 0, not -3.0"),
         (["--session.num_episodes=none"], "nothing ends the session: give --session.num_episodes"),
         (["--session.seed"], "--session.seed needs a value: int"),
         (["--control.ema_alpha=7"], "--control.ema_alpha must be"),
+        (["--session.max_hz=inf"], "--session.max_hz must be a finite number, 0 or more, not inf"),
+        (["--prompt=a", "--prompt_file=b"], "--prompt_file cannot be combined with --prompt: give one of them"),
+        (["--prompt_file=none.txt"], "--prompt_file: cannot take the prompt from none.txt: No such file or directory"),
         (["--prompt_echo_every=-1"], "--prompt_echo_every must be 0 or more, not -1"),
         (["--print_config=yes"], "--print_config takes no value"),
         (["episodes"], "unexpected word 'episodes'"),
@@ -86,6 +89,53 @@ def test_a_wrong_command(words, expected):
 def test_a_policy_that_does_not_fit_the_environment(tmp_path):
     message = refused("run", "--env.type=gym", "--env.render=false", "--video.mode=off", cwd=tmp_path)
     assert "the scripted policy only does gym_aloha's tasks" in message
+
+
+def test_a_policy_that_gets_no_controller_is_closed(tmp_path):
+    plugin = install_plugin(tmp_path)
+    message = refused(
+        "run", "--env.type=fragile", "--policy.type=still", "--policy.log=closed.txt", "--video.mode=off",
+        "--control.ema_alpha={elbow: 0.5}", cwd=tmp_path, PYTHONPATH=plugin,
+    )  # fmt: skip
+    assert message == "control: unknown action name in ema_alpha 'elbow'. Known: joint."
+    assert (tmp_path / "closed.txt").read_text() == "closed\n"
+
+
+@pytest.mark.parametrize("breaks", ["making", "reset"])
+def test_an_environment_that_cannot_be_made_is_a_fault_in_a_line(breaks, tmp_path):
+    plugin = install_plugin(tmp_path)
+    done = taketwo(
+        "run", "--env.type=gym", "--env.id=still_plugin:Broken-v0", f"--env.kwargs={{breaks: {breaks}}}",
+        "--policy.type=noop", cwd=tmp_path, PYTHONPATH=plugin,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert error_of(done) == f"the environment cannot be made: RuntimeError: no robot, says {breaks}"
+
+
+def test_a_policy_that_cannot_be_made_is_a_fault_in_a_line(tmp_path):
+    plugin = install_plugin(tmp_path)
+    done = taketwo(
+        "run", "--env.type=fragile", "--policy.type=still", "--policy.log=no/such/folder", "--video.mode=off",
+        cwd=tmp_path, PYTHONPATH=plugin,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert error_of(done).startswith("the policy cannot be made: FileNotFoundError: ")
+
+
+def test_a_simulator_without_a_display_is_told_in_a_line(tmp_path):
+    pytest.importorskip("mujoco")
+    pytest.importorskip("imageio")
+    done = taketwo(
+        "run", "--env.type=gym", "--env.id=InvertedPendulum-v5", "--policy.type=noop",
+        cwd=tmp_path, MUJOCO_GL="glfw", DISPLAY="", WAYLAND_DISPLAY="",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert error_of(done).startswith("the environment cannot be made: ")
+
+
+def test_a_key_that_is_a_list_is_told_with_its_place(tmp_path):
+    (tmp_path / "run.yaml").write_text("session:\n  [seed, 1]: 2\n")
+    assert refused("run", "--config_path=run.yaml", cwd=tmp_path) == "run.yaml, line 2, column 3: found unhashable key"
 
 
 def test_a_policy_server_that_is_not_there_is_a_fault_and_not_a_wrong_flag(tmp_path):

@@ -67,3 +67,8 @@ def test_list_names_components_tasks_and_extras():
     assert "tasks: transfer_cube, insertion" in done.stdout
     assert "scripted" in done.stdout
     assert "remote" not in taketwo("list", "envs").stdout
+
+
+def test_the_list_says_what_gym_needs_its_extra_for():
+    (line,) = [line for line in taketwo("list", "envs", COLUMNS="200").stdout.splitlines() if "extra gym" in line]
+    assert "extra gym, for render() of classic control, such as CartPole-v1, is " in line

@@ -22,11 +22,13 @@ class Cat:
 
     Attributes:
         lives: how many are left.
-        api_key: opens the flap.
+        flap_code: opens the flap.
+        feeder: address of the machine that feeds it.
     """
 
     lives: int = 9
-    api_key: str | None = None
+    flap_code: str | None = field(default=None, repr=False)
+    feeder: str | None = None
 
     def __post_init__(self):
         if self.lives < 1:
@@ -169,6 +171,7 @@ def test_paths_are_paths():
         (["--bowl.size=larg"], "--bowl.size: expected small or large, got 'larg'. Did you mean 'large'?"),
         (["--warm=perhaps"], "--warm: expected true or false, got 'perhaps'"),
         (["--alpha={a: x}"], "--alpha: expected float or mapping of float such as {a: 0.5}, got '{a: x}'"),
+        (["--extras={a: 2001-99-99}"], "--extras: expected mapping of value such as {a: 0.5}, got '{a: 2001-99-99}'"),
         (["--alpha={a: 1"], "--alpha: expected float or mapping of float such as {a: 0.5}, got '{a: 1'"),
         (["--span=1,2,3"], "--span: expected list of 2 float, got '1,2,3'"),
         (["--bowl.litre=1"], "unknown flag --bowl.litre. Did you mean --bowl.litres?"),
@@ -214,7 +217,7 @@ def test_a_flag_that_overrules_the_file_gets_the_blame():
 
 
 def test_keys_with_dashes_are_keys_with_underscores():
-    assert house("--pet.api-key=s", file={"pet": {"api-key": "k"}}).pet.options.api_key == "s"
+    assert house("--pet.flap-code=s", file={"pet": {"flap-code": "k"}}).pet.options.flap_code == "s"
 
 
 def test_plain_values_give_the_same_configuration_back(tmp_path):
@@ -225,10 +228,42 @@ def test_plain_values_give_the_same_configuration_back(tmp_path):
 
 
 def test_a_secret_is_masked_and_has_to_be_given_again():
-    plain = to_plain(house("--pet.api_key=opensesame"))
+    plain = to_plain(house("--pet.flap_code=opensesame"))
     assert "opensesame" not in str(plain)
-    assert error(file=plain) == "pet.api_key in run.yaml was left out when it was stored; give it as --pet.api_key=..."
-    assert house("--pet.api_key=k", file=plain).pet.options.api_key == "k"
+    assert error(file=plain) == (
+        "pet.flap_code in run.yaml was left out when it was stored; give it as --pet.flap_code=..."
+    )
+    assert house("--pet.flap_code=k", file=plain).pet.options.flap_code == "k"
+
+
+def test_a_secret_of_a_wrong_type_is_not_shown():
+    assert error(file={"pet": {"flap_code": 4711}}) == "pet.flap_code in run.yaml: expected text, got int"
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ("ws://bob:secret@box:8000/x?token=abc", "ws://***@box:8000/x?***"),
+        ("wss://box/x?secret", "wss://box/x?***"),
+        ("HTTPS://secret@box", "HTTPS://***@box"),
+        ("box/x?token=secret", "box/x?***"),
+    ],
+)
+def test_credentials_in_a_url_are_masked_and_have_to_be_given_again(given, stored):
+    plain = to_plain(house(f"--pet.feeder={given}", f"--extras={{inner: ['{given}']}}"))
+    assert plain["pet"]["feeder"] == stored
+    assert plain["extras"] == {"inner": [stored]}
+    message = "pet.feeder in run.yaml was left out when it was stored; give it as --pet.feeder=..."
+    assert error("--extras={}", file=plain) == message
+    assert error("--pet.feeder=x", file=plain).startswith("extras in run.yaml was left out")
+    assert house(f"--pet.feeder={given}", "--extras={}", file=plain).pet.options.feeder == given
+
+
+@pytest.mark.parametrize(
+    "text", ["ws://box:8000/x", "127.0.0.1", "is it there? yes=no", "mail bob@box", "what?", "a@b"]
+)
+def test_other_text_is_stored_as_it_is(text):
+    assert to_plain(house(f"--pet.feeder={text}"))["pet"]["feeder"] == text
 
 
 def test_attribute_docs_join_their_lines():
@@ -252,6 +287,9 @@ def test_help_names_every_flag_with_type_default_and_the_other_types():
         ("a: [1", "line 1"),
         ("- 1\n", "holds a list, not a mapping"),
         ("a: 1\nb: 2\na: 3\n", "line 3, column 1: key 'a' twice"),
+        ("{[a, b]: 1}", "line 1, column 2: found unhashable key"),
+        ("{{a: b}: 1}", "line 1, column 2: found unhashable key"),
+        ("limit: 2001-99-99\n", "month must be in 1..12"),
     ],
 )
 def test_a_file_that_is_no_configuration_is_refused(tmp_path, text, message):

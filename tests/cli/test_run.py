@@ -16,6 +16,9 @@ pytest.importorskip("gym_aloha")
 av = pytest.importorskip("av")
 
 
+NOISE = ["--env.type=gym", "--env.id=still_plugin:Noise-v0", "--env.render=false", "--policy.type=noop"]
+
+
 def session_of(folder):
     return json.loads((folder / "session.json").read_text())
 
@@ -76,6 +79,30 @@ def test_the_prompt_is_put_into_observations_and_shown(tmp_path):
     assert "video" not in done.stdout
 
 
+def test_a_prompt_file_changes_the_prompt_of_a_running_session(tmp_path):
+    (tmp_path / "prompt.txt").write_text("pick up the cube\n")
+    words = ["run", *NOISE, "--video.mode=off", "--session.total_seconds=600", "--session.max_hz=50"]
+    process = subprocess.Popen(
+        [SCRIPT, *words, "--session.max_episode_steps=30000", "--prompt_file=prompt.txt", "--prompt_echo_every=5"],
+        cwd=tmp_path, stdout=-1, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": install_plugin(tmp_path)},
+    )  # fmt: skip
+    seen = []
+    for line in process.stderr:
+        seen.append(line.rstrip())
+        if line.startswith("prompt [runtime, step 0]"):
+            (tmp_path / "prompt.txt").write_text("pick up the peg\n")
+        if line.startswith("prompt [runtime") and "peg" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130, seen
+    assert "prompt [runtime, step 0]: pick up the cube" in seen
+    assert "the prompt is now: pick up the peg" in seen
+    assert seen[-1].endswith("]: pick up the peg")
+    assert session_of(tmp_path / "outputs")["config"]["prompt_file"] == "prompt.txt"
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_session_and_everything_is_saved(tmp_path, number, status):
     words = ["run", *QUICK, "--session.total_seconds=600", "--session.max_hz=50", "--output_dir=out"]
@@ -113,6 +140,35 @@ def test_a_fault_in_the_run_is_told_after_what_was_saved(tmp_path):
     session = session_of(tmp_path / "out")
     assert session["complete"]
     assert session["counts"] == {"fault": 1}
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 400 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)], check=False)
+    if mount.returncode != 0:
+        pytest.skip("a small file system can be mounted by root only")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_is_told_after_the_summary_and_so_is_the_session_file_that_found_no_room(small_disk, tmp_path):
+    # The prompt is in session.json: as long as this, its next version never fits into what a cut-off frame leaves.
+    done = taketwo(
+        "run", *NOISE, "--session.max_episode_steps=300", "--prompt=" + 80_000 * "x", f"--output_dir={small_disk}",
+        PYTHONPATH=install_plugin(tmp_path),
+    )  # fmt: skip
+    assert done.returncode == 1
+    first, second = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    (partial,) = small_disk.glob("*.partial.mp4")
+    assert first.startswith(f"error: cannot write {partial}: No space left on device")
+    assert second.startswith(f"error: cannot write {small_disk / 'session.json'}: No space left on device")
+    assert "not counted: 1 fault" in done.stdout
+    assert f"video    {partial}" in done.stdout
+    assert frames_of(partial) > 1
+    assert not session_of(small_disk)["complete"]
 
 
 def test_faults_that_are_put_up_with_still_show_in_the_status(tmp_path):

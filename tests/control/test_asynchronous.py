@@ -1,3 +1,4 @@
+import signal
 import threading
 import time
 from contextlib import contextmanager
@@ -7,14 +8,16 @@ import pytest
 
 from taketwo.control.asynchronous import Asynchronous, blended
 from taketwo.errors import ConfigError, PolicyError
+from taketwo.policies.remote import RemoteConfig
 from taketwo.types import ActionChunk, Image
-from tests.control.support import EPISODE, Says, numbered, observe
+from tests.control.support import EPISODE, Says, make_spec, numbered, observe
+from tests.support_server import Hang, serving
 
 PATIENCE_S = 20
 
 
 class Gated(Says):
-    """Answers only when allowed to, and notices when it is used from two threads at once."""
+    """Answers only when allowed to, and notices when `reset` or `infer` is called while one of them runs."""
 
     def __init__(self, answer, cameras=()):
         super().__init__(answer, cameras)
@@ -38,8 +41,8 @@ class Gated(Says):
             return super().infer(observation)
 
     def close(self):
-        with self._used_alone():
-            super().close()
+        self.closed_by = threading.get_ident()
+        super().close()
 
     @contextmanager
     def _used_alone(self):
@@ -103,8 +106,12 @@ def run(executor, steps):
     return [float(executor.next_action(observe(0.0)).action[0]) for _ in range(steps)]
 
 
+def inferring(executor):
+    return executor._answer is not None and not executor._answer.done()
+
+
 def answered(executor):
-    wait_until(lambda: not executor.inferring)
+    wait_until(lambda: not inferring(executor))
 
 
 def test_actions_whose_steps_have_passed_since_the_observation_are_skipped(begin):
@@ -123,9 +130,9 @@ def test_it_asks_when_prefetch_actions_are_left_with_the_observation_of_that_ste
     observations = [observe(float(k)) for k in range(8)]
     for observation in observations[:6]:
         executor.next_action(observation)
-        assert not executor.inferring
+        assert not inferring(executor)
     executor.next_action(observations[6])
-    assert executor.inferring
+    assert inferring(executor)
     policy.allow()
     answered(executor)
     assert policy.asked == [observations[0], observations[6]]
@@ -185,7 +192,7 @@ def test_only_the_horizon_of_each_chunk_is_used(begin):
     policy = Gated(numbered(10))
     executor = begin(policy, action_horizon=6, prefetch=2, blend_steps=0)
     assert run(executor, 4) == [0, 1, 2, 3]
-    assert not executor.inferring
+    assert not inferring(executor)
     run(executor, 1)
     policy.allow()
     answered(executor)
@@ -244,7 +251,7 @@ def test_an_error_of_an_inference_that_a_reset_discards_is_told_and_does_not_rea
     assert "too late" in caplog.text
 
 
-def test_closing_while_an_inference_is_under_way_waits_for_it_and_ends_the_thread():
+def test_closing_closes_the_policy_at_once_and_waits_for_an_inference_that_goes_on_all_the_same():
     before = set(threading.enumerate())
     policy = Gated(numbered(10))
     executor = Asynchronous(policy, prefetch=4)
@@ -253,10 +260,49 @@ def test_closing_while_an_inference_is_under_way_waits_for_it_and_ends_the_threa
     run(executor, 7)
     wait_until(lambda: policy.begun == 2)
     assert set(threading.enumerate()) - before
-    with in_background(executor.close):
+    with in_background(executor.close) as thread:
+        wait_until(lambda: policy.closed)
+        assert thread.is_alive()
         policy.allow()
     executor.close()
     assert policy.closed == 1 and not policy.overlapped
+    assert not set(threading.enumerate()) - before
+
+
+def test_a_policy_at_rest_is_closed_by_the_thread_that_used_it():
+    policy = Gated(numbered(10))
+    policy.allow()
+    executor = Asynchronous(policy, prefetch=4)
+    executor.reset(EPISODE)
+    run(executor, 1)
+    executor.close()
+    assert policy.threads == {policy.closed_by}
+
+
+@pytest.mark.parametrize("hanging", ["infer", "reset"])
+def test_after_ctrl_c_closing_does_not_wait_for_a_server_that_hangs(hanging):
+    def hang(request):
+        if ("taketwo" in request) != (hanging == "reset"):
+            return {}
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        return Hang()
+
+    before = set(threading.enumerate())
+    with serving(hang, metadata={"taketwo": {"reset": True}}) as server:
+        config = RemoteConfig(
+            port=server.port,
+            layout="custom",
+            mapping={"joints": "state"},
+            first_infer_timeout_s=10 * PATIENCE_S,
+            infer_timeout_s=10 * PATIENCE_S,
+        )
+        executor = Asynchronous(config.make(make_spec(["a"])), prefetch=4)
+        with pytest.raises(KeyboardInterrupt):
+            executor.reset(EPISODE)
+            executor.next_action(observe(0.0))
+        with in_background(executor.close):
+            pass
+        assert len(server.requests) == (1 if hanging == "reset" else 2)
     assert not set(threading.enumerate()) - before
 
 
@@ -273,7 +319,7 @@ def test_closing_ends_the_thread_also_when_the_policy_cannot_close():
     assert not set(threading.enumerate()) - before
 
 
-def test_one_thread_alone_uses_the_policy_and_it_is_not_the_loops():
+def test_one_thread_alone_resets_and_asks_the_policy_and_it_is_not_the_loops():
     policy = Gated(numbered(4))
     policy.allow(1000)
     executor = Asynchronous(policy, prefetch=2)

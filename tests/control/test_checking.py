@@ -26,7 +26,9 @@ def test_a_chunk_of_the_wrong_width_names_what_the_environment_takes():
 def test_a_chunk_that_is_not_finite_names_the_dimensions(bad):
     actions = np.zeros((3, 14))
     actions[2, 6] = bad
-    with pytest.raises(PolicyError, match=r"^action chunk has NaN or infinite values in left_arm_gripper$"):
+    with pytest.raises(
+        PolicyError, match=r"^action chunk has NaN or infinite values in left_arm_gripper; they must be finite numbers$"
+    ):
         answer_of(actions, aloha_spec())
 
 

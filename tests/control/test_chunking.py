@@ -110,5 +110,5 @@ def test_the_temporal_ensemble_keeps_no_more_than_a_chunk():
 
 @pytest.mark.parametrize("m", [-0.1, np.nan, np.inf])
 def test_an_ensemble_weight_must_not_grow_without_bounds(m):
-    with pytest.raises(ConfigError, match="ensemble_m must be 0 or more"):
+    with pytest.raises(ConfigError, match=f"ensemble_m must be a finite number, 0 or more, not {m}"):
         TemporalEnsemble(Says(numbered(4)), m)

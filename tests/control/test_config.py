@@ -1,9 +1,10 @@
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
 
-from taketwo.control.config import PRESETS, ControlConfig, per_dimension
+from taketwo.control.config import FILTER_PRESETS, ControlConfig, PresetName, per_dimension
 from taketwo.errors import ConfigError
 from tests.control.support import EPISODE, Says, aloha_spec, make_spec, numbered, observe
 from tests.control.test_controller import at_home
@@ -137,10 +138,14 @@ def test_executors_get_their_options():
         ({"ema_alpha": 0.0}, "ema_alpha must be more than 0 and at most 1"),
         ({"ema_alpha": {"*": 0.5, "x": 2.0}}, "ema_alpha must be more than 0 and at most 1"),
         ({"max_step_delta": -0.1}, "max_step_delta must be more than 0"),
-        ({"deadband": -0.1}, "deadband must be 0"),
+        ({"deadband": -0.1}, "deadband must be a finite number, 0 (off) or more, not -0.1"),
+        ({"deadband": {"*": math.inf}}, "deadband must be a finite number, 0 (off) or more, not inf"),
         ({"min_hold_steps": -1}, "min_hold_steps must be 0"),
-        ({"min_hold_threshold": -1.0}, "min_hold_threshold must be 0 or more"),
-        ({"executor": "temporal_ensemble", "ensemble_m": -1.0}, "ensemble_m must be 0 or more"),
+        ({"min_hold_threshold": math.inf}, "min_hold_threshold must be a finite number, 0 or more, not inf"),
+        (
+            {"executor": "temporal_ensemble", "ensemble_m": math.inf},
+            "ensemble_m must be a finite number, 0 or more, not inf",
+        ),
         ({"executor": "asynchronous", "prefetch": 0}, "prefetch must be 1 or more"),
         ({"executor": "asynchronous", "blend_steps": -1}, "blend_steps must be 0 or more"),
         ({"executor": "temporal_ensemble", "action_horizon": 5}, "action_horizon is for executor open_loop or asyn"),
@@ -155,7 +160,11 @@ def test_options_that_cannot_be_are_refused_when_they_are_read(options, message)
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_that_can_be_chosen_exists():
+    assert set(get_args(PresetName)) == set(FILTER_PRESETS)
+
+
+@pytest.mark.parametrize("preset", FILTER_PRESETS)
 def test_every_preset_fits_the_robot_that_it_is_for(preset):
     ControlConfig(preset=preset).make(Says(numbered(1, 14)), aloha_spec())
 

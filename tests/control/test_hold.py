@@ -65,5 +65,5 @@ def test_a_reset_ends_the_hold():
 
 @pytest.mark.parametrize("arguments", [(-1, 0.1), (np.array([1, -1]), 0.1), (3, -0.1), (3, np.nan)])
 def test_a_setting_out_of_range_is_refused(arguments):
-    with pytest.raises(ConfigError, match=r"^min_hold_(steps|threshold) must be 0"):
+    with pytest.raises(ConfigError, match=r"^min_hold_(steps must be 0|threshold must be a finite number, 0)"):
         MinimumHold(*arguments)

@@ -1,10 +1,11 @@
 import logging
+import os
 
 import numpy as np
 import pytest
 
 from taketwo.control.config import ControlConfig
-from taketwo.control.prompt import EchoesPrompt, PromptSource, RuntimePromptEcho, shortened
+from taketwo.control.prompt import LOOK_EVERY_S, EchoesPrompt, PromptFile, PromptSource, RuntimePromptEcho, shortened
 from taketwo.errors import ConfigError
 from taketwo.testing import PointEnvironment, check_policy, check_sink
 from taketwo.types import ActionChunk
@@ -110,3 +111,70 @@ def test_it_keeps_the_contracts_of_policies_and_sinks():
 def test_a_prompt_cannot_be_shown_every_zero_steps():
     with pytest.raises(ConfigError, match="every 1 or more steps, not every 0"):
         RuntimePromptEcho(0)
+
+
+class Watched:
+    """A prompt file, its source, and a clock that moves far enough for a look at each question."""
+
+    def __init__(self, folder, text="pick up the cube\n"):
+        self.path = folder / "prompt.txt"
+        self.path.write_text(text)
+        self.now = 0.0
+        self.source = PromptFile(self.path, lambda: self.now)
+
+    def later(self):
+        self.now += 2 * LOOK_EVERY_S
+        return self.source()
+
+
+@pytest.fixture
+def watched(tmp_path):
+    return Watched(tmp_path)
+
+
+def test_a_prompt_file_is_read_again_when_it_changes(watched):
+    assert watched.source() == watched.later() == "pick up the cube"
+    watched.path.write_text("  pick up\nthe peg \n")
+    assert watched.later() == "pick up\nthe peg"
+
+
+def test_a_prompt_file_that_is_replaced_by_one_just_as_old_and_long_is_read(watched):
+    status = watched.path.stat()
+    other = watched.path.with_name("other")
+    other.write_text("pick up the disc\n"[: status.st_size])
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    other.replace(watched.path)
+    assert watched.later() == "pick up the disc"
+
+
+def test_a_prompt_file_is_not_looked_at_in_each_step(watched, monkeypatch):
+    looks = []
+    stat = type(watched.path).stat
+    monkeypatch.setattr(type(watched.path), "stat", lambda path, **how: looks.append(path) or stat(path, **how))
+    for _ in range(100):
+        watched.now += LOOK_EVERY_S / 10
+        watched.source()
+    assert 9 <= len(looks) <= 10
+
+
+@pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe"], ids=["gone", "empty", "blank", "no text"])
+def test_a_prompt_file_that_gets_lost_leaves_the_last_prompt_and_warns_once(watched, caplog, content):
+    for times in (1, 2):
+        watched.path.unlink() if content is None else watched.path.write_bytes(content)
+        assert [watched.later() for _ in range(3)] == ["pick up the cube"] * 3
+        warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+        assert len(warnings) == times
+        assert f"the prompt stays as it was: cannot read {watched.path}: " in warnings[0]
+        watched.path.write_text("pick up the cube")
+        assert watched.later() == "pick up the cube"  # and the next loss warns again
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(None, "No such file"), (b"\n", "it is empty"), (b"\xff\xfe", "it is not text in UTF-8")]
+)
+def test_a_prompt_file_without_a_prompt_is_refused_at_once(tmp_path, content, reason):
+    path = tmp_path / "prompt.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"cannot take the prompt from .*prompt\.txt: {reason}"):
+        PromptFile(path)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from openpi_client.image_tools import resize_with_pad
 
 from taketwo.errors import ConfigError
-from taketwo.policies.layouts import build_layout
+from taketwo.policies.layouts import REQUEST_LAYOUTS, LayoutName, build_layout
 from taketwo.types import CameraSpec, EnvironmentSpec, Image, Observation
 
 
@@ -33,6 +33,10 @@ def observation(of: EnvironmentSpec, prompt: str | None = "do it") -> Observatio
         for name, size in of.cameras.items()
     }
     return Observation(state=np.arange(len(of.state_names), dtype=float), images=images, prompt=prompt)
+
+
+def test_every_layout_that_can_be_chosen_exists() -> None:
+    assert set(get_args(LayoutName)) == set(REQUEST_LAYOUTS)
 
 
 def request_of(name: str, of: EnvironmentSpec, mapping: dict[str, str] | None = None, **options: Any) -> dict[str, Any]:
@@ -81,7 +85,7 @@ def test_without_a_prompt_its_entry_is_left_out_so_that_the_servers_default_coun
     assert "prompt" not in layout.request(observation(bench, prompt=None))
 
 
-def test_a_mapping_replaces_a_presets_entries_and_adds_its_own() -> None:
+def test_a_mapping_replaces_a_layouts_entries_and_adds_its_own() -> None:
     bench = spec(state=9, actions=7, cameras=("front", "side"))
     mapping = {
         "observation/image": "images.front",
@@ -108,7 +112,7 @@ def test_a_custom_layout_holds_its_mapping_and_nothing_else() -> None:
     assert request["b"]["c"].shape == (10, 20, 3)
 
 
-def test_axes_can_be_chosen_against_the_preset() -> None:
+def test_axes_can_be_chosen_against_the_layouts_own() -> None:
     assert request_of("aloha", spec(), axes="hwc")["images"]["cam_high"].shape == (224, 224, 3)
     assert request_of("custom", spec(), {"a": "images.top"}, axes="chw")["a"].shape == (3, 224, 224)
 
@@ -224,6 +228,6 @@ def test_a_layout_that_does_not_fit_is_refused(
     assert str(caught.value) == message
 
 
-def test_a_preset_with_its_state_mapped_takes_any_state() -> None:
+def test_a_layout_with_its_state_mapped_takes_any_state() -> None:
     request = request_of("aloha", spec(state=20), {"state": "state[0:14]"})
     np.testing.assert_array_equal(request["state"], np.arange(14.0))

@@ -101,7 +101,15 @@ def test_random_refuses_a_scale_where_the_state_is_no_action():
         RandomConfig(scale=0.1).make(POINT)
 
 
-@pytest.mark.parametrize("options", [{"scale": -1.0}, {"scale": float("nan")}, {"chunk_size": 0}])
-def test_random_names_a_bad_option(options):
-    with pytest.raises(ConfigError, match=next(iter(options))):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scale": float("inf")}, "scale must be a finite number, 0 or more, not inf"),
+        ({"scale": -1.0}, "scale must be a finite number, 0 or more, not -1.0"),
+        ({"scale": float("nan")}, "scale must be a finite number, 0 or more, not nan"),
+        ({"chunk_size": 0}, "chunk_size must be 1 or more, not 0"),
+    ],
+)
+def test_random_names_a_bad_option(options, message):
+    with pytest.raises(ConfigError, match=f"^{message}$"):
         RandomConfig(**options)

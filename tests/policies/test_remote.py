@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import socket
 import subprocess
@@ -16,8 +17,9 @@ import numpy as np
 import pytest
 from openpi_client.websocket_client_policy import WebsocketClientPolicy
 
+from taketwo.control.checking import CheckedPolicy
 from taketwo.errors import ConfigError, PolicyError
-from taketwo.policies.base import POLICIES
+from taketwo.policies.base import POLICIES, Policy
 from taketwo.policies.remote import RemoteConfig, RemotePolicy
 from taketwo.testing import PointEnvironment, check_policy
 from taketwo.types import ActionChunk, EpisodeInfo, Observation
@@ -47,7 +49,7 @@ def remote(server: LoopbackServer, **options: Any) -> RemotePolicy:
     return RemoteConfig(port=server.port, **(QUICK | options)).make(spec())
 
 
-def ask(policy: RemotePolicy) -> ActionChunk:
+def ask(policy: Policy) -> ActionChunk:
     return policy.infer(observation(spec()))
 
 
@@ -153,12 +155,6 @@ def test_it_keeps_the_policy_contract() -> None:
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        ({"actions": np.zeros((5, 7))}, "expected shape (H, 14) or (14,), got (5, 7)"),
-        ({"actions": np.zeros((0, 14))}, "expected shape (H, 14) or (14,), got (0, 14)"),
-        ({"actions": np.zeros((1, 5, 14))}, "expected shape (H, 14) or (14,), got (1, 5, 14)"),
-        ({"actions": 1.0}, "expected shape (H, 14) or (14,), got ()"),
-        ({"actions": np.full((5, 14), np.nan)}, "expected finite numbers, got nan in row 0, dimension 0"),
-        ({"actions": [*[0.0] * 13, float("-inf")]}, "expected finite numbers, got -inf in row 0, dimension 13"),
         ({"actions": np.array(["open"])}, "expected numbers, got dtype <U4"),
         ({"actions": np.ones((5, 14), bool)}, "expected numbers, got dtype bool"),
         ({"actions": None}, "expected numbers, got dtype object"),
@@ -168,6 +164,26 @@ def test_it_keeps_the_policy_contract() -> None:
 )
 def test_unusable_actions_are_refused(answer: dict[str, Any], message: str) -> None:
     assert error_of(in_turn(answer)) == f"the policy server at SERVER gave unusable actions: {message}"
+
+
+@pytest.mark.parametrize(
+    ("actions", "message"),
+    [
+        (np.zeros((5, 7)), "action chunk is (5, 7); the environment 'bench' takes 14 values: a0, "),
+        (np.zeros(7), "action chunk is (1, 7); the environment 'bench' takes 14 values: a0, "),
+        (np.zeros((0, 14)), "action chunk is (0, 14); it must hold at least one action"),
+        (np.zeros((1, 5, 14)), "action chunk is (1, 5, 14) and must be (horizon, 14); "),
+        (1.0, "action chunk is () and must be (horizon, 14); "),
+        ([*[0.0] * 13, float("-inf")], "action chunk has NaN or infinite values in a13; they must be finite numbers"),
+    ],
+)
+def test_actions_that_do_not_fit_the_environment_are_refused_as_those_of_any_policy(actions: Any, message: str) -> None:
+    with serving(in_turn({"actions": actions})) as server:
+        policy = CheckedPolicy(remote(server), spec())
+        with pytest.raises(PolicyError) as caught:
+            ask(policy)
+        policy.close()
+    assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
 
 
 def test_a_traceback_is_told_by_its_last_line_and_logged_whole(caplog: pytest.LogCaptureFixture) -> None:
@@ -191,7 +207,7 @@ def test_after_a_traceback_the_next_request_is_answered_on_a_new_connection() ->
     ("answer", "message"),
     [
         (Raw(b"\xc1"), "sent an unreadable message: 1 bytes that are not MessagePack"),
-        (Raw(b"\x93\x01\x02\x03"), "sent a list in place of a map"),
+        (Raw(b"\x93\x01\x02\x03"), "sent a list, not a map"),
         (Raw(""), "failed: it does not say why"),
     ],
 )
@@ -480,7 +496,8 @@ def test_close_ends_a_handshake_under_way_in_another_thread() -> None:
         policy = remote(server, reconnect_timeout_s=60)
         ask(policy)
         # Where the server was, there is now something that takes connections and says nothing.
-        policy._client._url = f"ws://127.0.0.1:{silent.getsockname()[1]}"
+        silent_url = f"ws://127.0.0.1:{silent.getsockname()[1]}"
+        policy._client._server = dataclasses.replace(policy._client._server, url=silent_url)
 
         def run() -> None:
             with pytest.raises(PolicyError) as caught:
@@ -533,7 +550,7 @@ def test_a_closed_policy_can_be_closed_again_but_not_asked() -> None:
 def test_ctrl_c_in_an_inference_leaves_no_answer_for_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(in_turn({"actions": np.zeros((1, 14))}, OK)) as server:
         policy = remote(server)
-        connection = policy._client._connection
+        connection = policy._client._connection._socket
         assert connection is not None
 
         def interrupted(*args: Any, **kwargs: Any) -> bytes:
@@ -598,9 +615,9 @@ def test_host_may_be_a_name_an_address_or_a_url(options: dict[str, Any], url: st
         ({"host": "a" * 70}, "is no address"),
         ({"port": 0}, "port must be from 1 to 65535, not 0"),
         ({"port": 70000}, "port must be from 1 to 65535, not 70000"),
-        ({"infer_timeout_s": 0}, "infer_timeout_s must be a number of seconds above 0, not 0"),
-        ({"connect_timeout_s": float("inf")}, "connect_timeout_s must be a number of seconds above 0, not inf"),
-        ({"reconnect_timeout_s": -1}, "reconnect_timeout_s must be 0 or more seconds, not -1"),
+        ({"infer_timeout_s": 0}, "infer_timeout_s must be a finite number of seconds above 0, not 0"),
+        ({"connect_timeout_s": float("inf")}, "connect_timeout_s must be a finite number of seconds above 0, not inf"),
+        ({"reconnect_timeout_s": -1}, "reconnect_timeout_s must be a finite number of seconds, 0 or more, not -1"),
         ({"image_height": 0}, "image_height must be from 1 to 4096 pixels, not 0"),
         ({"api_key": "two\nlines"}, "api_key must be printable ASCII characters, at least one"),
     ],
@@ -609,6 +626,16 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any], message: st
     with pytest.raises(ConfigError) as caught:
         RemoteConfig(**options)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "host", ["ws://bob:secret@box", "bob:secret@box", "ws://secret@box:port", "ws://:secret@box/x"]
+)
+def test_a_user_or_password_in_host_is_refused_without_showing_it(host: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        RemoteConfig(host=host)
+    assert str(caught.value) == "host must not hold a user or a password; give the server's key as api_key"
+    assert RemoteConfig(host="ws://box/models@v1").url == "ws://box/models@v1"
 
 
 def test_a_layout_that_does_not_fit_is_told_before_a_connection_is_made() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from taketwo.envs.aloha import AlohaConfig
 from taketwo.errors import ConfigError, MissingExtraError, PolicyError
-from taketwo.policies.aloha_kinematics import (
+from taketwo.policies.scripted import ScriptedConfig
+from taketwo.policies.scripted.kinematics import (
     SIDES,
     Arm,
     angle_between,
@@ -18,8 +19,8 @@ from taketwo.policies.aloha_kinematics import (
     pose_of_quaternion,
     rotation,
 )
-from taketwo.policies.aloha_motion import MAX_ACCELERATION, MAX_SPEED, JointMotion
-from taketwo.policies.scripted import PAUSE_S, ScriptedConfig
+from taketwo.policies.scripted.motion import MAX_ACCELERATION, MAX_SPEED, JointMotion
+from taketwo.policies.scripted.policy import PAUSE_S
 from taketwo.seeding import episode_seed
 from taketwo.testing import PointEnvironment, check_policy
 from taketwo.types import EpisodeInfo, Observation
@@ -259,8 +260,14 @@ def test_an_observation_without_object_poses_or_touches_is_refused(simulator, la
     ],
 )
 def test_a_bad_option_is_named(option, value):
-    with pytest.raises(ConfigError, match=option):
+    with pytest.raises(ConfigError, match=f"^{option} .*not {value}$"):
         ScriptedConfig(**{option: value})
+
+
+@pytest.mark.parametrize("option", ["grasp_noise", "tremor"])
+def test_an_infinite_option_is_told_to_be_finite(option):
+    with pytest.raises(ConfigError, match=f"^{option} must be a finite number, 0 or more, not inf$"):
+        ScriptedConfig(**{option: float("inf")})
 
 
 @pytest.mark.parametrize("side", SIDES)

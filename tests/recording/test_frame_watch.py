@@ -111,7 +111,7 @@ def test_the_video_reports_what_was_bad_with_frame_numbers(tmp_path, caplog):
     sink = VideoConfig(subsample=2).make(spec, tmp_path)
     picture = lambda number: numbered(number) if not 20 <= number < 180 else numbered(7)  # noqa: E731
     assert play(sink, session_of([(250, Outcome.SUCCESS)], spec, picture=picture)) is None
-    (warning,) = (warning for warning in sink.report()["warnings"] if warning["kind"] != "chapters")
+    (warning,) = (warning for warning in sink.report(251)["warnings"] if warning["kind"] != "chapters")
     assert (warning["kind"], warning["camera"]) == ("frozen", "top")
     assert (warning["first_frame"], warning["last_frame"]) == (20, 178)
     assert "frames 20 to 178" in warning["message"]

@@ -20,8 +20,9 @@ def recorded(folder, environment=None, video=None, **options):
     video = video or VideoConfig()
     film, file = video.make(environment.spec, folder), SessionFile(folder, video.subsample)
     result = run_session(environment, sinks=[film, file], **options)
-    file.complete(result, film.report())
-    return result, film.report(), json.loads(file.path.read_text())
+    report = film.report(sum(episode.frames for episode in result.episodes))
+    file.complete(result, report)
+    return result, report, json.loads(file.path.read_text())
 
 
 @pytest.mark.parametrize("subsample", [1, 3])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from taketwo.cli.convert import load_yaml
-from taketwo.cli.resolve import Source
+from taketwo.cli.resolve import Source, holds
 from taketwo.cli.schema import Choice, Component
 from taketwo.control.config import ControlConfig
 from taketwo.envs.base import ENVIRONMENTS, EnvironmentConfig
@@ -30,10 +30,12 @@ class RunConfig:
         session: how long, how fast.
         control: what stands between policy and environment.
         video: the recording of a camera.
-        output_dir: folder for everything that is written; made where it is missing.
+        output_dir: folder for everything that is written; created if it is missing.
         prompt: instruction put into each observation; the environment's own where not given.
+        prompt_file: text file with the prompt, read again when it changes; write to it to change the prompt while
+            the session runs.
         prompt_echo_every: print the prompt every this many steps; 0 never does.
-        log_level: what is told on the way; debug adds tracebacks.
+        log_level: which messages are shown; debug adds tracebacks.
         quiet: no progress and no table, only warnings and errors.
     """
 
@@ -44,6 +46,7 @@ class RunConfig:
     video: VideoConfig = field(default_factory=VideoConfig)
     output_dir: Path = Path("outputs")
     prompt: str | None = None
+    prompt_file: Path | None = None
     prompt_echo_every: int = 0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     quiet: bool = False
@@ -51,6 +54,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.prompt_echo_every < 0:
             raise ConfigError(f"prompt_echo_every must be 0 or more, not {self.prompt_echo_every}")
+        if self.prompt is not None and self.prompt_file is not None:
+            raise ConfigError("prompt_file cannot be combined with --prompt: give one of them")
 
 
 def source_of(flags: Mapping[str, str | None]) -> Source:
@@ -74,5 +79,4 @@ def _ends_otherwise(flags: Mapping[str, str | None], content: Mapping[str, Any])
 
 
 def _gives(flags: Mapping[str, str | None], content: Mapping[str, Any], name: str) -> bool:
-    section = content.get("session")
-    return f"session.{name}" in flags or (isinstance(section, Mapping) and name in section)
+    return f"session.{name}" in flags or holds(content, f"session.{name}")

@@ -22,6 +22,8 @@ class StrictLoader(yaml.SafeLoader):
         """A mapping; a key that comes twice is an error, where PyYAML keeps the last one."""
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                continue  # a list or a mapping, which PyYAML itself refuses as a key
             if key_node.value in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"key {key_node.value!r} twice", key_node.start_mark
@@ -54,6 +56,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigError(f"{path}{where}: {getattr(error, 'problem', None) or 'this is not YAML'}") from error
+    except ValueError as error:  # such as a date that no calendar has
+        raise ConfigError(f"{path}: {error}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -76,7 +80,7 @@ def from_text(option: Option, text: str | None) -> Any:
         return None
     try:
         return msgspec.convert(_untyped(option.type, text), option.type, strict=False, dec_hook=_decode)
-    except (msgspec.ValidationError, yaml.YAMLError) as error:
+    except (msgspec.ValidationError, yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"--{option.name}: {_expected(option.type)}, got {text!r}{_nearest(option, text)}") from error
 
 
@@ -90,7 +94,8 @@ def from_yaml(option: Option, value: Any, where: str) -> Any:
     try:
         return msgspec.convert(value if takes_text else _finite_or_not(value), option.type, dec_hook=_decode)
     except msgspec.ValidationError as error:
-        got = f"{type(value).__name__} {value!r}" if value is not None else "nothing"
+        shown = "" if option.secret else f" {value!r}"
+        got = f"{type(value).__name__}{shown}" if value is not None else "nothing"
         near = _nearest(option, value) if isinstance(value, str) else ""
         raise ConfigError(f"{option.name} in {where}: {_expected(option.type)}, got {got}{near}") from error
 

@@ -1,4 +1,4 @@
-"""`taketwo doctor`: what works on this machine, and what to do about the rest."""
+"""`taketwo doctor`: what works on this machine, and how to fix the rest."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +22,7 @@ from taketwo.cli.flags import read_flags
 from taketwo.cli.help import options_help
 from taketwo.cli.resolve import Source, resolve
 from taketwo.cli.tables import print_table
-from taketwo.errors import ConfigError
+from taketwo.errors import ConfigError, one_line
 
 Status = Literal["ok", "note", "fail"]
 
@@ -35,20 +35,20 @@ class DoctorConfig:
     """Options of `taketwo doctor`.
 
     Attributes:
-        output_dir: the folder whose disk space and permission are looked at.
+        output_dir: folder whose free space and permission are checked.
         json: print JSON instead of a table.
     """
 
     output_dir: Path = Path("outputs")
-    json: bool = field(default=False)
+    json: bool = False
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        status: `ok`; `note`, not there, and `taketwo run` can do without; `fail`, it cannot.
+        status: `ok`; `note`, missing but not needed by `taketwo run`; `fail`, missing and needed.
         advice: what to do; empty where there is nothing to do.
     """
 
@@ -77,7 +77,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def examine(output_dir: Path) -> list[Check]:
-    """Look at everything."""
+    """Run all checks."""
     return [
         check_python(),
         *check_extras(),
@@ -111,7 +111,7 @@ def check_extras() -> list[Check]:
 
 
 def check_gl() -> list[Check]:
-    """Every back-end that needs no display, each tried by drawing; one is enough."""
+    """Every back-end that needs no display, each tried by drawing a picture; one is enough."""
     if installed("mujoco") is None:
         return [Check("rendering", "fail", "cannot be tried without mujoco", "pip install 'taketwo[aloha]'")]
     asked = os.environ.get("MUJOCO_GL", "").strip().lower()
@@ -145,7 +145,7 @@ def _how_fast(found: gl.Probe) -> str:
 
 
 def check_encoders() -> Check:
-    """H.264 is needed; what else there is, is told."""
+    """H.264 is needed; other encoders are listed."""
     working = encoders.working_encoders()
     if "libx264" not in working:
         return Check("video encoder", "fail", "no H.264: libx264 does not open", "pip install --force-reinstall av")
@@ -163,7 +163,7 @@ def check_display() -> Check:
 
 
 def check_gpu() -> Check:
-    """NVIDIA's, as its own tool tells."""
+    """NVIDIA GPUs, as nvidia-smi lists them."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return Check("GPU", "note", "no nvidia-smi; nothing here needs a GPU")
@@ -173,7 +173,7 @@ def check_gpu() -> Check:
     except subprocess.TimeoutExpired:
         return Check("GPU", "note", "nvidia-smi does not answer")
     if done.returncode != 0 or not done.stdout.strip():
-        return Check("GPU", "note", f"nvidia-smi fails: {' '.join((done.stdout + done.stderr).split())[:80]}")
+        return Check("GPU", "note", f"nvidia-smi fails: {one_line(done.stdout + done.stderr)[:80]}")
     return Check("GPU", "ok", "; ".join(done.stdout.strip().splitlines()))
 
 

@@ -8,15 +8,27 @@ from importlib.metadata import PackageNotFoundError, requires, version
 NEEDED_BY = {"env": {"aloha": "aloha"}, "policy": {"scripted": "aloha"}}
 """Built-in components that need an extra."""
 
+USED_BY = {"env": {"gym": ("gym", "render() of classic control, such as CartPole-v1")}, "policy": {}}
+"""Built-in components that need an extra for a part of what they do, with that part."""
+
 
 def extras() -> dict[str, list[str]]:
-    """Every extra that taketwo declares, with its packages."""
+    """Every extra that taketwo declares, with its packages and those of the extras that these ask for."""
+    return _extras_of("taketwo")
+
+
+def _extras_of(distribution: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for requirement in requires("taketwo") or ():
-        package = re.match(r"[A-Za-z0-9._-]+", requirement)
+    for requirement in requires(distribution) or ():
+        named = re.match(r"([A-Za-z0-9._-]+)(?:\[([^]]+)\])?", requirement)
         extra = re.search(r"extra\s*==\s*['\"]([^'\"]+)", requirement)
-        if package and extra:
-            found.setdefault(extra[1], []).append(package[0])
+        if not named or not extra:
+            continue
+        packages = found.setdefault(extra[1], [])
+        packages.append(named[1])
+        if named[2] and installed(named[1]) and named[1] != distribution:
+            inner = _extras_of(named[1])
+            packages += [package for name in named[2].split(",") for package in inner.get(name.strip(), [])]
     return found
 
 

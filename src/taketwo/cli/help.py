@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from taketwo.cli.schema import REQUIRED, Option, options_of, parts_of, type_name
+from taketwo.errors import one_line
 
 WIDTH = 80
 
@@ -42,7 +43,7 @@ def options_help(cls: type[Any], chosen: Mapping[str, str]) -> str:
 
 def first_line(cls: type[Any]) -> str:
     """The first paragraph, in one line, of a class's docstring."""
-    return " ".join((cls.__doc__ or "").strip().split("\n\n")[0].split())
+    return one_line((cls.__doc__ or "").strip().split("\n\n")[0])
 
 
 def _kind(kind: str) -> str:

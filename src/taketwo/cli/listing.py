@@ -1,4 +1,4 @@
-"""`taketwo list`: the environments and policies that there are."""
+"""`taketwo list`: the available environments and policies."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 from typing import Any, Literal, get_args, get_origin
 
-from taketwo.cli.extras import NEEDED_BY, missing
+from taketwo.cli.extras import NEEDED_BY, USED_BY, missing
 from taketwo.cli.flags import read_flags
 from taketwo.cli.help import first_line
 from taketwo.cli.schema import parts_of
@@ -20,8 +20,8 @@ KINDS = {"envs": ("env", ENVIRONMENTS), "policies": ("policy", POLICIES)}
 
 HELP = """Usage: taketwo list [envs|policies]
 
-Names the environments (--env.type) and policies (--policy.type): where each
-comes from, what it is, and which extra it needs."""
+Lists the environments (--env.type) and policies (--policy.type): what each one
+is, which package it comes from, and which extra it needs."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -61,7 +61,7 @@ def _print_list(name: str) -> None:
 
 
 def describe(section: str, registry: Registry, kind: str) -> list[str]:
-    """What there is to say of a component, line by line."""
+    """The lines of the list about one component."""
     try:
         cls = registry.config_class(kind)
     except ConfigError as error:
@@ -90,9 +90,13 @@ def _origin(section: str, registry: Registry, kind: str) -> str:
 
 
 def _extra(section: str, kind: str) -> list[str]:
-    extra = NEEDED_BY[section].get(kind)
-    if extra is None:
+    if kind in USED_BY[section]:
+        extra, part = USED_BY[section][kind]
+        state = f"not installed: pip install 'taketwo[{extra}]'" if missing(extra) else "installed"
+        return [f"extra {extra}, for {part}, is {state}"]
+    if kind not in NEEDED_BY[section]:
         return ["needs no extra"]
+    extra = NEEDED_BY[section][kind]
     if missing(extra):
         return [f"needs an extra that is not installed: pip install 'taketwo[{extra}]'"]
     return [f"extra {extra} is installed"]

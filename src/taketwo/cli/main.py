@@ -9,12 +9,12 @@ import traceback
 from collections.abc import Sequence
 
 from taketwo import __version__
-from taketwo.errors import ConfigError, TakeTwoError, one_of
+from taketwo.errors import ConfigError, TakeTwoError, one_line, one_of
 
 COMMANDS = {
     "run": ("taketwo.cli.run", "run a policy in an environment over several episodes, and record them"),
-    "list": ("taketwo.cli.listing", "name the environments and policies that there are"),
-    "doctor": ("taketwo.cli.doctor", "look what works on this machine, and say what to do about the rest"),
+    "list": ("taketwo.cli.listing", "list the available environments and policies"),
+    "doctor": ("taketwo.cli.doctor", "check what works on this machine, and say how to fix the rest"),
 }
 """Command to its module, with a `main(words) -> int`, and what it does."""
 
@@ -39,11 +39,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"error: {one_line(error)}", file=sys.stderr)
         return BAD_USAGE if isinstance(error, ConfigError) else FAULT
-
-
-def one_line(error: BaseException) -> str:
-    """An error's message on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _dispatch(words: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""How far a session is: a live line in a terminal, plain lines elsewhere."""
+"""Progress of a session: a live line in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from taketwo.recording.video import VideoSink, video_frame
+from taketwo.errors import one_line
 from taketwo.session.config import SessionConfig
 from taketwo.session.events import EpisodeEnd, EpisodeStart, Event, SessionEnd, SessionStart, StepTaken
 from taketwo.types import Episode, Outcome
@@ -44,6 +44,10 @@ class Standing:
     Attributes:
         limits: the session's configuration.
         step_limit: actions per episode; None where nothing limits them.
+        step: actions of the episode under way, or of the last one.
+        done_steps: actions of the finished episodes.
+        steps: actions of the session so far.
+        frames: frames of the session so far.
     """
 
     limits: SessionConfig
@@ -52,6 +56,7 @@ class Standing:
     control_hz: float = 1.0
     episode: int = 0
     step: int = 0
+    done_steps: int = 0
     steps: int = 0
     frames: int = 0
     outcomes: Counter[Outcome] = field(default_factory=Counter)
@@ -69,12 +74,15 @@ class Standing:
                 self.episode, self.step = event.episode.index, 0
                 self._marks.clear()
             case StepTaken():
-                self.steps += max(1, event.index + 1 - self.step)  # steps may have been dropped for us
                 self.step = event.index + 1
+                self.steps = self.done_steps + self.step
                 self.frames = event.frame + 1
                 self._mark()
-            case EpisodeEnd():
-                self.outcomes[event.episode.outcome] += 1
+            case EpisodeEnd(episode):  # it counts steps that were dropped for this sink, too
+                self.step = episode.steps
+                self.steps = self.done_steps = self.done_steps + episode.steps
+                self.frames = episode.first_frame + episode.frames
+                self.outcomes[episode.outcome] += 1
             case SessionEnd():
                 self.running = False
 
@@ -88,7 +96,7 @@ class Standing:
 
     @property
     def fraction(self) -> float | None:
-        """How much of the session is done, by the limit that is nearest; None where that cannot be told."""
+        """How much of the session is done, by the nearest limit; None where it is unknown."""
         limits, parts = self.limits, []
         if limits.num_episodes is not None:
             done = sum(self.outcomes.values())
@@ -124,12 +132,17 @@ def numbered(index: int, limits: SessionConfig) -> str:
     return f"{index + 1}" if limits.num_episodes is None else f"{index + 1}/{limits.num_episodes}"
 
 
+def stored(index: int, frames: int, limits: SessionConfig) -> str:
+    """One line on an episode whose frames are in the video."""
+    return f"Stored episode {numbered(index, limits)} ({frames} frames)"
+
+
 def verdict(episode: Episode, limits: SessionConfig) -> str:
     """One line on a finished episode."""
     line = (
         f"Episode {numbered(episode.index, limits)}: {episode.outcome} in {episode.steps} steps (seed {episode.seed})"
     )
-    return line if episode.outcome.is_attempt else f"{line}: {' '.join(episode.reason.split())}"
+    return line if episode.outcome.is_attempt else f"{line}: {one_line(episode.reason)}"
 
 
 class PlainProgress:
@@ -143,7 +156,7 @@ class PlainProgress:
         self, limits: SessionConfig, say: Callable[[str], None], now: Callable[[], float] = time.monotonic
     ) -> None:
         """Lines go to `say`; `now` gives seconds."""
-        self.say = say
+        self._say = say
         self._limits = limits
         self._now = now
         self._standing = Standing(limits, now)
@@ -154,7 +167,7 @@ class PlainProgress:
         return ()
 
     def on(self, event: Event) -> None:
-        """Print what is worth a line."""
+        """Print a line for a finished episode, and now and then for one that goes on."""
         self._standing.take(event)
         if isinstance(event, EpisodeEnd):
             self._tell(verdict(event.episode, self._limits))
@@ -164,11 +177,15 @@ class PlainProgress:
             of = f"/{self._standing.step_limit}" if self._standing.step_limit else ""
             self._tell(f"Episode {self._standing.numbered}: step {self._standing.step}{of}{speed}")
 
+    def stored(self, index: int, frames: int) -> None:
+        """Print that an episode's frames are in the video. Called on the video's thread."""
+        self._say(stored(index, frames, self._limits))
+
     def close(self) -> None:
         """Nothing is open."""
 
     def _tell(self, line: str) -> None:
-        self.say(line)
+        self._say(line)
         self._said = self._now()
 
 
@@ -206,9 +223,9 @@ class LiveProgress:
         elif isinstance(event, SessionEnd):
             self.close()
 
-    def say(self, line: str) -> None:
-        """Print a line above the live one."""
-        self._console.print(line, style="dim", markup=False)
+    def stored(self, index: int, frames: int) -> None:
+        """Print, above the live line, that an episode's frames are in the video. Called on the video's thread."""
+        self._console.print(stored(index, frames, self._limits), style="dim", markup=False)
 
     def close(self) -> None:
         """Take the line away. Safe to call twice."""
@@ -241,38 +258,10 @@ class LiveProgress:
         return [("━" * full, "green"), ("─" * (width - full), "dim")]
 
 
-class Stored:
-    """A video sink that says what it has stored, once it has."""
-
-    lossless = True
-    required = True
-
-    def __init__(self, video: VideoSink, limits: SessionConfig, subsample: int, say: Callable[[str], None]) -> None:
-        """Wrap a video sink; lines go to `say`."""
-        self.name = video.name
-        self._video = video
-        self._limits = limits
-        self._subsample = subsample
-        self._say = say
-
-    def cameras(self, frame: int) -> Collection[str]:
-        """The video sink's."""
-        return self._video.cameras(frame)
-
-    def on(self, event: Event) -> None:
-        """Pass the event on, and tell of a finished episode."""
-        self._video.on(event)
-        if isinstance(event, EpisodeEnd):
-            episode = event.episode
-            first, end = episode.first_frame, episode.first_frame + episode.frames
-            frames = video_frame(end, self._subsample) - video_frame(first, self._subsample)
-            self._say(f"Stored episode {numbered(episode.index, self._limits)} ({frames} frames)")
-
-
 def log_to(console: Console | None, level: str) -> None:
     """Send log messages to the terminal, above the live line where there is a console.
 
-    Packages other than taketwo speak up from warnings on.
+    Messages of other packages are shown from WARNING up.
     """
     handler: logging.Handler
     if console is None:

@@ -15,13 +15,11 @@ import msgspec
 
 from taketwo.cli.convert import from_text, from_yaml
 from taketwo.cli.flags import plain_name
-from taketwo.cli.schema import REQUIRED, SECRETS, Component, Option, options_of, parts_of
+from taketwo.cli.masking import MASK, is_masked, without_credentials
+from taketwo.cli.schema import REQUIRED, Component, Option, options_of, parts_of
 from taketwo.errors import ConfigError
 
 T = TypeVar("T")
-
-MASK = "***"
-"""What stands where a secret was."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,8 @@ def resolve(cls: type[T], source: Source, *, extra_flags: Iterable[str] = ()) ->
     values: dict[str, Any] = {}
     for name, value in _flatten(source.file, options, cls, chosen, source.path):
         values[name] = from_yaml(options[name], value, str(source.path))
-        if value == MASK and name.rpartition(".")[2] in SECRETS and name not in source.flags:
+        left_out = value == MASK if options[name].secret else is_masked(value)
+        if left_out and name not in source.flags:
             raise ConfigError(f"{name} in {source.path} was left out when it was stored; give it as --{name}=...")
     for name, text in source.flags.items():
         if name not in options:
@@ -81,7 +80,7 @@ def chosen_types(cls: type[Any], source: Source) -> dict[str, str]:
 
 
 def to_plain(config: Any) -> dict[str, Any]:
-    """A configuration as plain values, nested as a YAML file of it is, secrets masked."""
+    """A configuration as plain values, nested as a YAML file of it is; secrets and credentials in URLs are masked."""
     plain: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -89,7 +88,7 @@ def to_plain(config: Any) -> dict[str, Any]:
             plain[field.name] = {"type": value.type, **to_plain(value.options)}
         elif dataclasses.is_dataclass(value):
             plain[field.name] = to_plain(value)
-        elif field.name in SECRETS and value is not None:
+        elif not field.repr and value is not None:
             plain[field.name] = MASK
         else:
             plain[field.name] = _plain_value(msgspec.to_builtins(value, enc_hook=str))
@@ -102,6 +101,8 @@ def _plain_value(value: Any) -> Any:
         return {key: _plain_value(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain_value(inner) for inner in value]
+    if isinstance(value, str):
+        return without_credentials(value)
     return str(value) if isinstance(value, float) and math.isinf(value) else value
 
 
@@ -111,7 +112,7 @@ def in_full(error: ConfigError, prefix: str, cls: type[Any], source: Source) -> 
     section = prefix.rstrip(".")
 
     def shown(name: str) -> str:
-        in_file = source.path is not None and prefix + name not in source.flags and _holds(source.file, prefix + name)
+        in_file = source.path is not None and prefix + name not in source.flags and holds(source.file, prefix + name)
         return f"{prefix}{name} in {source.path}" if in_file else f"--{prefix}{name}"
 
     message = str(error)
@@ -156,11 +157,12 @@ class _Builder:
             raise in_full(error, prefix, cls, self.source) from error
 
 
-def _holds(content: Mapping[str, Any], name: str) -> bool:
+def holds(content: Mapping[str, Any], name: str) -> bool:
+    """Whether nested content has a key of this dotted name; dashes and underscores are alike."""
     head, _, rest = name.partition(".")
     for key, value in content.items():
         if plain_name(str(key)) == head:
-            return not rest or (isinstance(value, Mapping) and _holds(value, rest))
+            return not rest or (isinstance(value, Mapping) and holds(value, rest))
     return False
 
 

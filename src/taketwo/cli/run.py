@@ -1,4 +1,4 @@
-"""`taketwo run`: build environment, policy, controller and sinks; run the session; say what it came to."""
+"""`taketwo run`: build environment, policy, controller and sinks; run the session; print its summary."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from taketwo.cli.config import RunConfig, source_of
 from taketwo.cli.flags import read_flags
 from taketwo.cli.help import options_help
-from taketwo.cli.progress import LiveProgress, PlainProgress, Stored, log_to
+from taketwo.cli.progress import LiveProgress, PlainProgress, log_to
 from taketwo.cli.resolve import Source, chosen_types, in_full, resolve, to_plain
 from taketwo.cli.summary import print_summary
-from taketwo.control.prompt import EchoesPrompt, PromptSource, RuntimePromptEcho
-from taketwo.errors import ConfigError, RecordingError
+from taketwo.control.controller import Controller
+from taketwo.control.prompt import EchoesPrompt, PromptFile, PromptSource, RuntimePromptEcho
+from taketwo.errors import ConfigError, EnvironmentFault, PolicyError, RecordingError, TakeTwoError, blaming, one_line
 from taketwo.policies.base import Policy
 from taketwo.recording.naming import cannot_write, make_folder
 from taketwo.recording.session_file import SessionFile
@@ -42,6 +43,14 @@ COMMAND_FLAGS = {
     "help": "this text",
 }
 
+BLAMED: Mapping[str, tuple[type[TakeTwoError], str]] = {
+    "env": (EnvironmentFault, "the environment cannot be made"),
+    "policy": (PolicyError, "the policy cannot be made"),
+    "control": (PolicyError, "the controller cannot be made"),
+    "video": (RecordingError, "the recording cannot be set up"),
+}
+"""By section: the error for an exception of unknown kind while the part is made, and how its message begins."""
+
 INTRODUCTION = """Usage: taketwo run [--flag=value ...] [--config_path=FILE]
 
 Runs a policy in an environment over several episodes and records them. With no
@@ -49,7 +58,7 @@ flag: three episodes of the ALOHA cube transfer with the scripted policy. Three
 is only the default where no other length is given.
 Dashes and underscores in names are alike; lists are a,b and mappings {a: 1}.
 
-Ends with status 0 when the session came to its end, failed episodes included;
+Exit status: 0 when the session has ended as planned, even if episodes failed;
 1 on a fault; 2 for a wrong flag; 130 after Ctrl-C and 143 after SIGTERM, with
 everything saved. A second Ctrl-C stops at once."""
 
@@ -85,31 +94,38 @@ def run(config: RunConfig, source: Source) -> int:
     """
     console = _live_console(config)
     log_to(console, "warning" if config.quiet and config.log_level == "info" else config.log_level)
+    prompt = _prompt(config)
     _check_output(config)
+    progress = _progress(config, console)
     with ExitStack() as stack:
         environment = _made("env", config.env.options, source, config.env.options.make)
         stack.callback(_closing, "the environment", environment.close)
         spec = environment.spec
-        video = _make_video(config, source, spec)
+        video = _make_video(config, source, spec, progress)
         policy = _make_policy(config, source, spec)
-        controller = _made("control", config.control, source, lambda: config.control.make(policy, spec))
+        controller = _make_controller(config, source, policy, spec)
         stack.callback(_closing, "the policy", controller.close)
         session_file = SessionFile(config.output_dir, config.video.subsample)
-        progress = _progress(config, console)
         session = Session(
             environment,
             controller,
             config.session,
             [session_file, *_sinks(config, video, progress)],
-            prompt=PromptSource(config.prompt),
+            prompt=prompt,
             described_as=to_plain(config),
         )
         with _stopping(session) as signals:
             result = _run(session, progress, video)
         # Everything is final before the environment is closed: simulators are known to crash on their way out.
-        session_file.complete(result, video.report() if video is not None else None)
-        _tell(config, result, video, session_file)
-    return _status(result, signals)
+        shown = sum(episode.frames for episode in result.episodes)
+        filmed = video.report(shown) if video is not None else None
+        faults = [result.fault] if result.fault is not None else []
+        try:
+            session_file.complete(result, filmed)
+        except RecordingError as error:
+            faults.append(error)
+        _tell(config, result, filmed, session_file, faults)
+    return _status(result, faults, signals)
 
 
 def _help(source: Source) -> str:
@@ -117,8 +133,17 @@ def _help(source: Source) -> str:
     return f"{INTRODUCTION}\n\n{options_help(RunConfig, chosen_types(RunConfig, source))}\n{flags}"
 
 
+def _prompt(config: RunConfig) -> PromptSource | PromptFile:
+    if config.prompt_file is None:
+        return PromptSource(config.prompt)
+    try:
+        return PromptFile(config.prompt_file)
+    except ConfigError as error:
+        raise ConfigError(f"--prompt_file: {error}") from error
+
+
 def _check_output(config: RunConfig) -> None:
-    """Find out now, not after the first episode, that nothing can be written."""
+    """Fail now, not after the first episode, if nothing can be written."""
     try:
         make_folder(config.output_dir)
         with tempfile.TemporaryFile(dir=config.output_dir):
@@ -130,8 +155,10 @@ def _check_output(config: RunConfig) -> None:
 
 
 def _made(section: str, options: Any, source: Source, make: Callable[[], T]) -> T:
+    kind, what = BLAMED[section]
     try:
-        return make()
+        with blaming(kind, what):
+            return make()
     except ConfigError as error:
         raise in_full(error, f"{section}.", type(options), source) from error
 
@@ -143,9 +170,21 @@ def _make_policy(config: RunConfig, source: Source, spec: EnvironmentSpec) -> Po
     return policy
 
 
-def _make_video(config: RunConfig, source: Source, spec: EnvironmentSpec) -> VideoSink | None:
+def _make_controller(config: RunConfig, source: Source, policy: Policy, spec: EnvironmentSpec) -> Controller:
+    """The controller, which owns the policy from then on; without one the policy is closed here."""
+    with ExitStack() as stack:
+        stack.callback(_closing, "the policy", policy.close)
+        controller = _made("control", config.control, source, lambda: config.control.make(policy, spec))
+        stack.pop_all()
+    return controller
+
+
+def _make_video(
+    config: RunConfig, source: Source, spec: EnvironmentSpec, progress: PlainProgress | LiveProgress | None
+) -> VideoSink | None:
+    stored = progress.stored if progress is not None else None
     try:
-        return _made("video", config.video, source, lambda: config.video.make(spec, config.output_dir))
+        return _made("video", config.video, source, lambda: config.video.make(spec, config.output_dir, stored))
     except ConfigError as error:
         if hasattr(config.env.options, "cameras") and not set(config.video.cameras) <= set(spec.cameras):
             raise ConfigError(f"{error} A camera that is filmed must be named in --env.cameras too.") from error
@@ -169,10 +208,8 @@ def _progress(config: RunConfig, console: Console | None) -> PlainProgress | Liv
 
 
 def _sinks(config: RunConfig, video: VideoSink | None, progress: PlainProgress | LiveProgress | None) -> Iterator[Sink]:
-    if video is not None and progress is None:
+    if video is not None:
         yield video
-    if video is not None and progress is not None:
-        yield Stored(video, config.session, config.video.subsample, progress.say)
     if progress is not None:
         yield progress
     if config.prompt_echo_every:
@@ -181,7 +218,7 @@ def _sinks(config: RunConfig, video: VideoSink | None, progress: PlainProgress |
 
 @contextmanager
 def _stopping(session: Session) -> Iterator[list[signal.Signals]]:
-    """Let Ctrl-C and SIGTERM end the session in order, and a second one at once. Gives the signals that came."""
+    """On Ctrl-C or SIGTERM, end the session in order; on a second one, at once. Yields the signals that came."""
     came: list[signal.Signals] = []
     names = {signal.SIGINT: "the operator (Ctrl-C)", signal.SIGTERM: "SIGTERM"}
 
@@ -190,7 +227,7 @@ def _stopping(session: Session) -> Iterator[list[signal.Signals]]:
         if len(came) > 1:
             raise KeyboardInterrupt
         session.request_stop(f"stopped by {names[came[0]]}")
-        log.warning("stopping after this step and saving; once more stops at once")
+        log.warning("stopping after this step and saving; a second signal stops at once")
 
     before = {number: signal.signal(number, handle) for number in names}
     try:
@@ -204,9 +241,8 @@ def _run(session: Session, progress: PlainProgress | LiveProgress | None, video:
     try:
         return session.run()
     except KeyboardInterrupt:
-        path = video.report()["path"] if video is not None else None
-        if path is not None:
-            log.warning("stopped before the video was finished; it plays as it is: %s", path)
+        if video is not None and video.path is not None:
+            log.warning("stopped before the video was finished; it plays as it is: %s", video.path)
         raise
     finally:
         if progress is not None:
@@ -220,14 +256,21 @@ def _closing(what: str, close: Callable[[], None]) -> None:
         log.warning("%s failed to close: %s: %s", what, type(error).__name__, error)
 
 
-def _tell(config: RunConfig, result: SessionResult, video: VideoSink | None, session_file: SessionFile) -> None:
+def _tell(
+    config: RunConfig,
+    result: SessionResult,
+    filmed: Mapping[str, Any] | None,
+    session_file: SessionFile,
+    faults: Sequence[BaseException],
+) -> None:
     if not config.quiet:
-        print_summary(result, _written(video.report() if video is not None else None, session_file))
+        print_summary(result, _written(filmed, session_file))
     sys.stdout.flush()
-    if result.fault is not None:
-        if log.isEnabledFor(logging.DEBUG):
-            traceback.print_exception(result.fault)
-        print(f"error: {' '.join(str(result.fault).split())}", file=sys.stderr, flush=True)
+    if log.isEnabledFor(logging.DEBUG):
+        for fault in faults:
+            traceback.print_exception(fault)
+    for line in dict.fromkeys(map(one_line, faults)):  # a full disk can give the same one twice
+        print(f"error: {line}", file=sys.stderr, flush=True)
 
 
 def _written(video: Mapping[str, Any] | None, session_file: SessionFile) -> list[tuple[str, str]]:
@@ -244,7 +287,7 @@ def _written(video: Mapping[str, Any] | None, session_file: SessionFile) -> list
     return rows
 
 
-def _status(result: SessionResult, signals: Sequence[signal.Signals]) -> int:
-    if result.fault is not None or any(episode.outcome is Outcome.FAULT for episode in result.episodes):
+def _status(result: SessionResult, faults: Sequence[BaseException], signals: Sequence[signal.Signals]) -> int:
+    if faults or any(episode.outcome is Outcome.FAULT for episode in result.episodes):
         return FAULT
     return 128 + signals[0] if signals else 0

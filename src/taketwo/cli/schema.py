@@ -17,9 +17,6 @@ C = TypeVar("C")
 
 REQUIRED = dataclasses.MISSING
 
-SECRETS = ("api_key",)
-"""Fields whose values are neither printed nor stored."""
-
 
 @dataclass(frozen=True)
 class Component(Generic[C]):
@@ -51,12 +48,14 @@ class Option:
         type: its annotation.
         default: `REQUIRED` where it has to be given.
         help: one line.
+        secret: whether its value is neither printed nor stored.
     """
 
     name: str
     type: Any
     default: Any
     help: str
+    secret: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,7 @@ class Part:
         default: its value where nothing is given; `REQUIRED` where there is none.
         choice: where it is a `Component`.
         nested: its class where it is a configuration of its own.
+        secret: whether it is declared with `field(repr=False)`.
     """
 
     name: str
@@ -75,6 +75,7 @@ class Part:
     help: str
     choice: Choice | None
     nested: type[Any] | None
+    secret: bool
 
 
 def parts_of(cls: type[Any]) -> list[Part]:
@@ -91,7 +92,8 @@ def parts_of(cls: type[Any]) -> list[Part]:
         annotation = hints[field.name]
         choice = field.metadata.get("choice")
         nested = None if choice else _config_class(annotation)
-        parts.append(Part(field.name, annotation, default, helps.get(field.name, ""), choice, nested))
+        help_line = helps.get(field.name, "")
+        parts.append(Part(field.name, annotation, default, help_line, choice, nested, secret=not field.repr))
     return parts
 
 
@@ -120,7 +122,7 @@ def _options(cls: type[Any], base: Any, chosen: Mapping[str, str], prefix: str) 
         elif part.nested is not None:
             options |= _options(part.nested, default, chosen, f"{name}.")
         else:
-            options[name] = Option(name, part.type, default, part.help)
+            options[name] = Option(name, part.type, default, part.help, part.secret)
     return options
 
 

@@ -1,14 +1,17 @@
-"""What a session came to, as a table."""
+"""The summary of a session, as a table."""
 
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from taketwo.cli.progress import STYLES
 from taketwo.cli.tables import print_table
+from taketwo.errors import one_line
 from taketwo.session.loop import SessionResult
+from taketwo.session.tally import success_rate
 from taketwo.types import Episode, Outcome
 
 if TYPE_CHECKING:
@@ -41,14 +44,14 @@ def print_summary(result: SessionResult, written: Sequence[tuple[str, str]]) -> 
         console.print(Text.assemble((label.ljust(width), "bold"), value), soft_wrap=True)
 
 
-def success_rate(episodes: Sequence[Episode]) -> str:
-    """Successes among attempts; faults, interruptions and unjudged ends are told apart."""
-    attempts = [episode for episode in episodes if episode.outcome.is_attempt]
-    won = sum(episode.outcome is Outcome.SUCCESS for episode in attempts)
-    rate = f"{won}/{len(attempts)} ({100 * won / len(attempts):.0f} %)" if attempts else "no attempt was finished"
-    apart = {outcome: sum(episode.outcome is outcome for episode in episodes) for outcome in Outcome}
-    others = [f"{count} {outcome}" for outcome, count in apart.items() if count and not outcome.is_attempt]
-    return f"{rate}; not counted: {', '.join(others)}" if others else rate
+def successes(episodes: Sequence[Episode]) -> str:
+    """Successes among attempts, such as `2/3 (67 %)`; faults, interruptions and unjudged ends are listed apart."""
+    counts = Counter(episode.outcome for episode in episodes)
+    attempts = sum(count for outcome, count in counts.items() if outcome.is_attempt)
+    rate = success_rate(episodes)
+    text = "no attempt was finished" if rate is None else f"{counts[Outcome.SUCCESS]}/{attempts} ({100 * rate:.0f} %)"
+    others = [f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome] and not outcome.is_attempt]
+    return f"{text}; not counted: {', '.join(others)}" if others else text
 
 
 def _table(episodes: Sequence[Episode]) -> Table:
@@ -68,7 +71,7 @@ def _table(episodes: Sequence[Episode]) -> Table:
             str(episode.steps),
             Text(episode.outcome, style=STYLES[episode.outcome]),
             f"{episode.reward_max:g}",
-            Text(" ".join(episode.reason.split())),
+            Text(one_line(episode.reason)),
         )
     return table
 
@@ -77,9 +80,9 @@ def _totals(result: SessionResult) -> list[tuple[str, str]]:
     steps = sum(episode.steps for episode in result.episodes)
     wall_s = result.loop.wall_s
     rows = [
-        ("success", success_rate(result.episodes)),
+        ("success", successes(result.episodes)),
         ("steps", f"{steps} in {wall_s:.1f} s ({steps / wall_s:.1f} steps/s)" if wall_s > 0 else str(steps)),
-        ("ended", " ".join(result.reason.split())),
+        ("ended", one_line(result.reason)),
     ]
     if result.loop.overruns or result.loop.stalls:
         late = f"{result.loop.overruns} steps began late, {result.loop.stalls} waited for the policy"

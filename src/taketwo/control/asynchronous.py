@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -15,12 +17,16 @@ from taketwo.types import ActionChunk, EpisodeInfo, FloatArray, Observation
 
 log = logging.getLogger(__name__)
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 
 class Asynchronous:
-    """Asks early, on a thread of its own, and goes over to the new chunk when it comes.
+    """Asks early, on a thread of its own, and switches to the new chunk when it comes.
 
-    The policy is used by that one thread alone: `reset`, `infer` and `close` all run there, one after the
-    other. Its pictures are made on the loop's thread before an observation is handed over.
+    `reset` and `infer` of the policy run on that one thread, one after the other. `close` does so too, unless
+    the thread is at work: then it is called at once, from the caller's thread, so that a policy that waits
+    for its server stops waiting. Pictures are made on the loop's thread before an observation is handed over.
 
     When an answer comes, the actions whose steps have passed since its observation are skipped, and the
     first ones left are blended linearly with what is left of the old chunk. When it comes too late, the
@@ -44,7 +50,10 @@ class Asynchronous:
         Args:
             action_horizon: actions of each chunk to use; None uses whole chunks.
             prefetch: ask when this many actions are left.
-            blend_steps: actions over which to go over from the old chunk to the new; 0 switches at once.
+            blend_steps: actions over which to change from the old chunk to the new; 0 switches at once.
+
+        Raises:
+            ConfigError: a number is out of its range.
         """
         check_horizon(action_horizon)
         check_prefetch(prefetch, action_horizon)
@@ -56,6 +65,7 @@ class Asynchronous:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="policy")
         self._closed = False
         self._stalls = 0
+        self._job: Future[Any] | None = None  # the last one given to the thread
         self._answer: Future[ActionChunk] | None = None
         self._forget()
 
@@ -64,16 +74,11 @@ class Asynchronous:
         """How often a step had to wait for an answer, the first steps of episodes apart."""
         return self._stalls
 
-    @property
-    def inferring(self) -> bool:
-        """Whether the policy is at work on an answer."""
-        return self._answer is not None and not self._answer.done()
-
     def reset(self, episode: EpisodeInfo) -> None:
         """Wait for an inference under way, discard its answer, and reset the policy."""
         self._discard_answer()
         self._forget()
-        self._thread.submit(self._policy.reset, episode).result()
+        self._start(self._policy.reset, episode).result()
 
     def next_action(self, observation: Observation) -> PlannedAction:
         """The action for this step.
@@ -96,19 +101,34 @@ class Asynchronous:
         return PlannedAction(action, self._prompt_used)
 
     def close(self) -> None:
-        """Wait for an inference under way, close the policy, and end the thread. Safe to call twice."""
+        """Close the policy, which ends an inference under way where it can, and end the thread.
+
+        Waits for an inference that the policy cannot end. Safe to call twice.
+        """
         if self._closed:
             return
         self._closed = True
-        self._discard_answer()
         try:
-            self._thread.submit(self._policy.close).result()
+            if self._busy:
+                self._policy.close()
+            else:
+                self._discard_answer()
+                self._start(self._policy.close).result()
         finally:
-            self._thread.shutdown()
+            self._thread.shutdown(cancel_futures=True)
 
     @property
     def _left(self) -> int:
         return len(self._actions) - self._next
+
+    @property
+    def _busy(self) -> bool:
+        return self._job is not None and not self._job.done()
+
+    def _start(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        job = self._thread.submit(call, *args, **kwargs)
+        self._job = job
+        return job
 
     def _ask(self, observation: Observation) -> None:
         for camera in self._policy.cameras:
@@ -116,10 +136,11 @@ class Asynchronous:
                 raise PolicyError(f"the policy has no picture: {one_of('camera', camera, observation.images)}")
             _ = observation.images[camera].pixels
         self._asked_at = self._step
-        self._answer = self._thread.submit(self._policy.infer, observation)
+        self._answer = self._start(self._policy.infer, observation)
 
     def _take(self, answer: Future[ActionChunk]) -> None:
-        """Go over to an answer, waiting for it if need be."""
+        """Switch to an answer, waiting for it if need be."""
+        wait([answer])
         self._answer = None  # also if it is an error: a later step may ask anew
         chunk = answer.result()
         actions = first_actions(chunk.actions, self._horizon)
@@ -130,10 +151,10 @@ class Asynchronous:
         self._prompt_used = chunk.prompt_used
 
     def _discard_answer(self) -> None:
-        answer, self._answer = self._answer, None
-        if answer is None or answer.cancel():
+        if self._answer is None:
             return
-        error = answer.exception()
+        wait([self._answer])
+        error, self._answer = self._answer.exception(), None
         if error is not None:
             log.warning("the policy failed on a step that nobody waits for any more: %s", error)
 

@@ -12,7 +12,7 @@ from taketwo.types import ActionChunk, EnvironmentSpec, EpisodeInfo, FloatArray,
 
 
 class CheckedPolicy:
-    """A policy whose chunks are sure to be (H, D) finite float64, H >= 1, and nobody else's memory."""
+    """A policy whose chunks are sure to be (H, D) finite float64, H >= 1, in memory of their own."""
 
     def __init__(self, policy: Policy, spec: EnvironmentSpec) -> None:
         """Wrap a policy.
@@ -72,5 +72,5 @@ def checked_actions(chunk: ActionChunk, spec: EnvironmentSpec) -> FloatArray:
     broken = np.flatnonzero(~np.isfinite(actions).all(axis=0))
     if len(broken):
         names = [spec.action_names[i] for i in broken]
-        raise PolicyError(f"action chunk has NaN or infinite values in {', '.join(names)}")
+        raise PolicyError(f"action chunk has NaN or infinite values in {', '.join(names)}; they must be finite numbers")
     return actions

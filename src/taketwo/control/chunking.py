@@ -29,6 +29,9 @@ class OpenLoop:
 
         Args:
             action_horizon: actions of each chunk to execute; 1 asks at every step, None executes whole chunks.
+
+        Raises:
+            ConfigError: it is less than 1.
         """
         check_horizon(action_horizon)
         self._policy = policy
@@ -84,7 +87,11 @@ class TemporalEnsemble:
     _counts: FloatArray  # (steps to come,) predictions
 
     def __init__(self, policy: Policy, m: float = 0.01) -> None:
-        """Nothing is asked yet; the default of m is the one in ACT's published code."""
+        """Nothing is asked yet; the default of m is the one in ACT's published code.
+
+        Raises:
+            ConfigError: m is negative or not finite.
+        """
         check_ensemble_m(m)
         self._policy = policy
         self._m = m
@@ -135,7 +142,7 @@ def check_horizon(action_horizon: int | None) -> None:
 def check_ensemble_m(m: float) -> None:
     """Raise ConfigError unless it is finite and 0 or more."""
     if not (m >= 0 and math.isfinite(m)):
-        raise ConfigError(f"ensemble_m must be 0 or more, not {m}")
+        raise ConfigError(f"ensemble_m must be a finite number, 0 or more, not {m}")
 
 
 def first_actions(actions: FloatArray, action_horizon: int | None) -> FloatArray:

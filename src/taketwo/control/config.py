@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +17,25 @@ from taketwo.control.checking import CheckedPolicy
 from taketwo.control.chunking import OpenLoop, TemporalEnsemble, check_ensemble_m, check_horizon
 from taketwo.control.controller import Controller
 from taketwo.control.guard import HANDOVERS, HandoverGuard
-from taketwo.control.hold import MinimumHold
-from taketwo.control.smoothing import Deadband, ExponentialMovingAverage, RateLimit
+from taketwo.control.hold import MinimumHold, check_min_hold_steps, check_min_hold_threshold
+from taketwo.control.smoothing import (
+    Deadband,
+    ExponentialMovingAverage,
+    RateLimit,
+    check_deadband,
+    check_ema_alpha,
+    check_max_step_delta,
+)
 from taketwo.errors import ConfigError, one_of
 from taketwo.policies.base import Policy
 from taketwo.types import EnvironmentSpec, FloatArray
 
+ExecutorName = Literal["open_loop", "temporal_ensemble", "asynchronous"]
+PresetName = Literal["none", "aloha"]
+
 
 @dataclass(frozen=True)
-class Preset:
+class FilterPreset:
     """Values that go together, for what is left to the preset.
 
     Attributes:
@@ -39,12 +49,12 @@ class Preset:
     guard: bool = False
 
 
-PRESETS: Mapping[str, Preset] = {
-    "none": Preset(),
+FILTER_PRESETS: Mapping[PresetName, FilterPreset] = {
+    "none": FilterPreset(),
     # For 14 absolute joint positions at 50 Hz: 0.06 rad a step is 3 rad/s, just below what the arms' servos
     # reach unloaded, so it takes off jumps and no motion that the arms could follow. Grippers choose rather
     # than move: they are held, not smoothed.
-    "aloha": Preset(
+    "aloha": FilterPreset(
         ema_alpha={"*": 0.6, "*gripper": 1.0},
         max_step_delta={"*": 0.06, "*gripper": math.inf},
         deadband=1e-3,
@@ -53,9 +63,7 @@ PRESETS: Mapping[str, Preset] = {
     ),
 }
 
-EXECUTORS = ("open_loop", "temporal_ensemble", "asynchronous")
-
-EXECUTOR_OPTIONS: Mapping[str, tuple[str, ...]] = {
+EXECUTOR_OPTIONS: Mapping[str, tuple[ExecutorName, ...]] = {
     "action_horizon": ("open_loop", "asynchronous"),
     "ensemble_m": ("temporal_ensemble",),
     "prefetch": ("asynchronous",),
@@ -78,7 +86,7 @@ class ControlConfig:
         action_horizon: actions of each chunk to execute; 1 asks at every step; the whole chunk where not given.
         ensemble_m: temporal_ensemble: weights are exp(-m * i), i = 0 the oldest; 0 weighs all alike.
         prefetch: asynchronous: ask for the next chunk when this many actions are left.
-        blend_steps: asynchronous: actions over which to go over from one chunk to the next.
+        blend_steps: asynchronous: actions over which to change from one chunk to the next.
         ema_alpha: moving average: part of the new action, above 0 to 1; 1 is off.
         max_step_delta: largest change in one step, in the action's own unit; inf is off.
         deadband: changes below this are left out, in the action's own unit; 0 is off.
@@ -89,8 +97,8 @@ class ControlConfig:
         clip: keep actions within the environment's limits; otherwise they are sent as they are.
     """
 
-    preset: Literal["none", "aloha"] = "none"
-    executor: Literal["open_loop", "temporal_ensemble", "asynchronous"] = "open_loop"
+    preset: PresetName = "none"
+    executor: ExecutorName = "open_loop"
     action_horizon: int | None = None
     ensemble_m: float = 0.01
     prefetch: int = 10
@@ -105,19 +113,11 @@ class ControlConfig:
     clip: bool = False
 
     def __post_init__(self) -> None:
-        for name, known in (("preset", PRESETS), ("executor", EXECUTORS)):
+        for name, known in (("preset", get_args(PresetName)), ("executor", get_args(ExecutorName))):
             if getattr(self, name) not in known:
                 raise ConfigError(one_of(name, getattr(self, name), known))
         self._check_executor_options()
-        for numbers, filter_class in (
-            (self.ema_alpha, ExponentialMovingAverage),
-            (self.max_step_delta, RateLimit),
-            (self.deadband, Deadband),
-        ):
-            for number in numbers.values() if isinstance(numbers, dict) else [numbers]:
-                if number is not None:
-                    filter_class(number)
-        MinimumHold(self.min_hold_steps or 0, self.min_hold_threshold)
+        self._check_filter_options()
 
     def make(self, policy: Policy, spec: EnvironmentSpec) -> Controller:
         """Build it around a policy, which it then owns: closing the controller closes the policy.
@@ -125,7 +125,7 @@ class ControlConfig:
         Raises:
             ConfigError: an option does not fit this environment or policy.
         """
-        preset = PRESETS[self.preset]
+        preset = FILTER_PRESETS[self.preset]
         guarded = self.guard
         if guarded is None:
             guarded = preset.guard and spec.name in HANDOVERS
@@ -140,12 +140,12 @@ class ControlConfig:
             return Asynchronous(policy, self.action_horizon, self.prefetch, self.blend_steps)
         return OpenLoop(policy, self.action_horizon)
 
-    def _make_filters(self, preset: Preset, spec: EnvironmentSpec) -> list[ActionFilter]:
+    def _make_filters(self, preset: FilterPreset, spec: EnvironmentSpec) -> list[ActionFilter]:
         """The filters that change anything, in order.
 
         The hold comes first, since it must see a choice as the policy made it, not smeared by an average.
         The deadband works on what the policy asks, before the average: after it, it would swallow the small
-        last steps of the average's approach and stop short for ever. The rate limit is last, so that it
+        last steps of the average's approach and never arrive. The rate limit is last, so that it
         bounds what is sent whatever stands before it.
         """
         names = spec.action_names
@@ -164,14 +164,14 @@ class ControlConfig:
             filters.append(RateLimit(max_step_delta))
         return filters
 
-    def _hold_steps(self, preset: Preset, names: tuple[str, ...]) -> NDArray[np.int64]:
+    def _hold_steps(self, preset: FilterPreset, names: tuple[str, ...]) -> NDArray[np.int64]:
         steps = preset.min_hold_steps if self.min_hold_steps is None else self.min_hold_steps
         if not steps:
             return np.zeros(len(names), dtype=np.int64)
         held = per_dimension("min_hold_dims", dict.fromkeys(self.min_hold_dims, 1.0), names, off=0.0)
         return steps * held.astype(np.int64)
 
-    def _vector(self, name: str, preset: Preset, names: tuple[str, ...], off: float) -> FloatArray:
+    def _vector(self, name: str, preset: FilterPreset, names: tuple[str, ...], off: float) -> FloatArray:
         value = getattr(self, name)
         return per_dimension(name, getattr(preset, name) if value is None else value, names, off)
 
@@ -185,6 +185,18 @@ class ControlConfig:
         check_blend_steps(self.blend_steps)
         if self.executor == "asynchronous":
             check_prefetch(self.prefetch, self.action_horizon)
+
+    def _check_filter_options(self) -> None:
+        for numbers, check in (
+            (self.ema_alpha, check_ema_alpha),
+            (self.max_step_delta, check_max_step_delta),
+            (self.deadband, check_deadband),
+        ):
+            for number in numbers.values() if isinstance(numbers, dict) else [numbers]:
+                if number is not None:
+                    check(number)
+        check_min_hold_steps(self.min_hold_steps or 0)
+        check_min_hold_threshold(self.min_hold_threshold)
 
 
 def per_dimension(option: str, value: float | Mapping[str, float], names: tuple[str, ...], off: float) -> FloatArray:

@@ -242,7 +242,11 @@ class HandoverGuard:
 
 
 def arm_indices(spec: EnvironmentSpec, arm: str) -> NDArray[np.intp]:
-    """The action dimensions of an arm, by the prefix of their names."""
+    """The action dimensions of an arm, by the prefix of their names.
+
+    Raises:
+        ConfigError: there are none.
+    """
     found = [i for i, name in enumerate(spec.action_names) if name.startswith(f"{arm}_")]
     if not found:
         raise ConfigError(f"guard: no action name begins with '{arm}_': {', '.join(spec.action_names)}")

@@ -22,14 +22,15 @@ class MinimumHold:
 
         Args:
             steps: how long to hold, one number for all dimensions or (D,); 0 is off.
-            threshold: 0 or more, in the action's own unit.
+            threshold: finite and 0 or more, in the action's own unit.
+
+        Raises:
+            ConfigError: a number is out of its range.
         """
+        check_min_hold_steps(steps)
+        check_min_hold_threshold(threshold)
         self._steps = np.asarray(steps, dtype=np.int64)
         self._threshold = np.asarray(threshold, dtype=np.float64)
-        if not np.all(self._steps >= 0):
-            raise ConfigError(f"min_hold_steps must be 0 (off) or more, not {steps}")
-        if not np.all((self._threshold >= 0) & np.isfinite(self._threshold)):
-            raise ConfigError(f"min_hold_threshold must be 0 or more, not {threshold}")
         self._last: FloatArray = np.empty(0)
         self._left: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
@@ -45,3 +46,15 @@ class MinimumHold:
         self._left = np.where(held, self._left - 1, np.where(changed, self._steps, 0))
         self._last = np.where(held, self._last, action)
         return self._last.copy()
+
+
+def check_min_hold_steps(steps: int | NDArray[np.int64]) -> None:
+    """Raise ConfigError unless all are 0 or more."""
+    if not np.all(np.asarray(steps) >= 0):
+        raise ConfigError(f"min_hold_steps must be 0 (off) or more, not {steps}")
+
+
+def check_min_hold_threshold(threshold: float | FloatArray) -> None:
+    """Raise ConfigError unless all are finite and 0 or more."""
+    if not np.all((np.asarray(threshold) >= 0) & np.isfinite(threshold)):
+        raise ConfigError(f"min_hold_threshold must be a finite number, 0 or more, not {threshold}")

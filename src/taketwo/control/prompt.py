@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
 
-from taketwo.errors import ConfigError
+from taketwo.errors import ConfigError, one_line
 from taketwo.policies.base import Policy
 from taketwo.session.events import EpisodeStart, Event, StepTaken
 from taketwo.types import ActionChunk, EpisodeInfo, Observation
@@ -14,6 +16,10 @@ log = logging.getLogger("taketwo.prompt")
 
 SHOWN_CHARACTERS = 80
 """Length at which a prompt is cut off when it is shown; what is sent is never cut."""
+
+
+LOOK_EVERY_S = 0.2
+"""Seconds between two looks at a prompt file, so that the loop is not slowed by the file system."""
 
 
 class PromptSource:
@@ -32,6 +38,73 @@ class PromptSource:
     def __call__(self) -> str | None:
         """The instruction as it is now."""
         return self.text
+
+
+class PromptFile:
+    """The instruction in a text file, read again when the file changes. A session takes it as its `prompt`.
+
+    A file that is gone, empty or unreadable while the session runs leaves the last instruction, with a warning.
+    """
+
+    def __init__(self, path: Path, now: Callable[[], float] = time.monotonic) -> None:
+        """Read the file.
+
+        Args:
+            now: gives seconds on a clock that never goes back.
+
+        Raises:
+            ConfigError: it cannot be read, or holds no text.
+        """
+        self._path = path
+        self._now = now
+        self._looked = now()
+        try:
+            self._state = self._state_of_file()
+            self._text = self._read()
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"cannot take the prompt from {path}: {_reason(error)}") from error
+        self._warned = False
+
+    def __call__(self) -> str:
+        """The instruction as it is now; the file is looked at every `LOOK_EVERY_S` at most."""
+        now = self._now()
+        if now - self._looked >= LOOK_EVERY_S:
+            self._looked = now
+            self._refresh()
+        return self._text
+
+    def _refresh(self) -> None:
+        try:
+            state = self._state_of_file()
+            if state == self._state:
+                return
+            text = self._read()
+        except (OSError, ValueError) as error:
+            if not self._warned:
+                log.warning("the prompt stays as it was: cannot read %s: %s", self._path, _reason(error))
+            self._state, self._warned = None, True
+            return
+        self._state, self._warned = state, False
+        if text != self._text:
+            log.info("the prompt is now: %s", shortened(text))
+        self._text = text
+
+    def _state_of_file(self) -> tuple[int, int, int] | None:
+        """What changes when the file is written or replaced. Taken before reading, so that no change is missed."""
+        status = self._path.stat()
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
+    def _read(self) -> str:
+        text = self._path.read_text(encoding="utf-8").strip()
+        if not text:
+            raise ValueError("it is empty")
+        return text
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not text in UTF-8"
+    return (isinstance(error, OSError) and error.strerror) or one_line(error)
 
 
 class EveryNSteps:
@@ -127,5 +200,5 @@ def shortened(prompt: str | None) -> str:
     """A prompt in one line of at most `SHOWN_CHARACTERS`, its white space run together."""
     if prompt is None:
         return "(none)"
-    line = " ".join(prompt.split())
+    line = one_line(prompt)
     return line if len(line) <= SHOWN_CHARACTERS else line[: SHOWN_CHARACTERS - 1] + "…"

@@ -16,10 +16,13 @@ class ExponentialMovingAverage:
     """sent = alpha * action + (1 - alpha) * last sent. alpha 1 is off."""
 
     def __init__(self, alpha: float | FloatArray) -> None:
-        """Alpha is more than 0 and at most 1; the smaller, the smoother and later."""
+        """Alpha is more than 0 and at most 1; the smaller, the smoother and later.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        check_ema_alpha(alpha)
         self._alpha = np.asarray(alpha, dtype=np.float64)
-        if not np.all((self._alpha > 0) & (self._alpha <= 1)):
-            raise ConfigError(f"ema_alpha must be more than 0 and at most 1 (off), not {alpha}")
         self._last: FloatArray = np.empty(0)
 
     def reset(self, initial: FloatArray) -> None:
@@ -36,10 +39,13 @@ class RateLimit:
     """Moves no further in one step than `max_step_delta` from the last sent action. inf is off."""
 
     def __init__(self, max_step_delta: float | FloatArray) -> None:
-        """The limit is more than 0, in the action's own unit per step."""
+        """The limit is more than 0, in the action's own unit per step.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        check_max_step_delta(max_step_delta)
         self._limit = np.asarray(max_step_delta, dtype=np.float64)
-        if not np.all(self._limit > 0):
-            raise ConfigError(f"max_step_delta must be more than 0 (inf is off), not {max_step_delta}")
         self._last: FloatArray = np.empty(0)
 
     def reset(self, initial: FloatArray) -> None:
@@ -60,10 +66,13 @@ class Deadband:
     """
 
     def __init__(self, width: float | FloatArray) -> None:
-        """The width is finite and 0 or more, in the action's own unit."""
+        """The width is finite and 0 or more, in the action's own unit.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        check_deadband(width)
         self._width = np.asarray(width, dtype=np.float64)
-        if not np.all((self._width >= 0) & np.isfinite(self._width)):
-            raise ConfigError(f"deadband must be 0 (off) or more, not {width}")
         self._last: FloatArray = np.empty(0)
 
     def reset(self, initial: FloatArray) -> None:
@@ -74,3 +83,21 @@ class Deadband:
         """The action, or what was last sent where it is that near, (D,)."""
         self._last = np.where(np.abs(action - self._last) < self._width, self._last, action)
         return self._last.copy()
+
+
+def check_ema_alpha(alpha: float | FloatArray) -> None:
+    """Raise ConfigError unless all are more than 0 and at most 1."""
+    if not np.all((np.asarray(alpha) > 0) & (np.asarray(alpha) <= 1)):
+        raise ConfigError(f"ema_alpha must be more than 0 and at most 1 (off), not {alpha}")
+
+
+def check_max_step_delta(max_step_delta: float | FloatArray) -> None:
+    """Raise ConfigError unless all are more than 0."""
+    if not np.all(np.asarray(max_step_delta) > 0):
+        raise ConfigError(f"max_step_delta must be more than 0 (inf is off), not {max_step_delta}")
+
+
+def check_deadband(width: float | FloatArray) -> None:
+    """Raise ConfigError unless all are finite and 0 or more."""
+    if not np.all((np.asarray(width) >= 0) & np.isfinite(width)):
+        raise ConfigError(f"deadband must be a finite number, 0 (off) or more, not {width}")

@@ -40,7 +40,11 @@ class Policy(Protocol):
         ...
 
     def close(self) -> None:
-        """Free everything. Safe to call twice."""
+        """Free everything. Safe to call twice.
+
+        May be called from another thread while `infer` or `reset` runs. Where the policy can, it then ends
+        that call with a PolicyError; otherwise that call must still be able to finish.
+        """
         ...
 
 

@@ -1,6 +1,6 @@
 """How an observation becomes the request that a policy server expects.
 
-openpi's servers name what they want: the keys, picture sizes and axis orders of the presets are those of
+openpi's servers name what they want: the keys, picture sizes and axis orders of the named layouts are those of
 `openpi/policies/{aloha,libero,droid}_policy.py` and of openpi's own clients. Anything else is written as a
 mapping of request key to source:
 
@@ -8,13 +8,13 @@ mapping of request key to source:
     observation/image: images.front   # a slash is part of the key, as openpi's LIBERO and DROID keys have it
     joints: state[0:7]
     instruction: prompt
-    images.cam_left_wrist: none       # leaves out an entry of the preset
+    images.cam_left_wrist: none       # leaves out an entry of the layout
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -24,11 +24,13 @@ from taketwo.types import EnvironmentSpec, Observation
 
 Axes = Literal["chw", "hwc"]
 
+LayoutName = Literal["aloha", "libero", "droid", "custom"]
+
 STATE_SOURCE = re.compile(r"state(?:\[(\d*):(\d*)\])?")
 
 
 @dataclass(frozen=True)
-class Preset:
+class RequestLayout:
     """A layout that servers expect by name.
 
     Attributes:
@@ -48,8 +50,8 @@ class Preset:
     axes: Axes = "hwc"
 
 
-PRESETS: Mapping[str, Preset] = {
-    "aloha": Preset(
+REQUEST_LAYOUTS: Mapping[LayoutName, RequestLayout] = {
+    "aloha": RequestLayout(
         cameras={
             "images.cam_high": ("cam_high", "top"),
             "images.cam_left_wrist": ("cam_left_wrist", "left_wrist"),
@@ -62,7 +64,7 @@ PRESETS: Mapping[str, Preset] = {
         axes="chw",
     ),
     # openpi feeds LIBERO's pictures as robosuite's raw frames turned by 180 degrees; an environment gives them so.
-    "libero": Preset(
+    "libero": RequestLayout(
         cameras={
             "observation/image": ("agentview", "image"),
             "observation/wrist_image": ("robot0_eye_in_hand", "wrist_image", "wrist"),
@@ -71,7 +73,7 @@ PRESETS: Mapping[str, Preset] = {
         state_dim=8,
         action_dim=7,
     ),
-    "droid": Preset(
+    "droid": RequestLayout(
         cameras={
             "observation/exterior_image_1_left": ("exterior_image_1_left", "exterior"),
             "observation/wrist_image_left": ("wrist_image_left", "wrist"),
@@ -84,7 +86,7 @@ PRESETS: Mapping[str, Preset] = {
         state_dim=8,
         action_dim=8,
     ),
-    "custom": Preset(),
+    "custom": RequestLayout(),
 }
 
 
@@ -157,7 +159,7 @@ class Layout:
 
 
 def build_layout(
-    name: str,
+    name: LayoutName,
     mapping: Mapping[str, str],
     spec: EnvironmentSpec,
     *,
@@ -165,24 +167,24 @@ def build_layout(
     width: int,
     axes: Axes | None = None,
 ) -> Layout:
-    """A preset with the entries of `mapping` in place of, or beside, its own, for an environment.
+    """A named layout with the entries of `mapping` in place of, or beside, its own, for an environment.
 
     Args:
         height: of the pictures in the request, pixels.
         width: of the pictures in the request, pixels.
-        axes: order of a picture's axes; None for the preset's.
+        axes: order of a picture's axes; None for the layout's own.
 
     Raises:
-        ConfigError: there is no such preset, it needs what the environment does not have, or a source in
+        ConfigError: there is no such layout, it needs what the environment does not have, or a source in
             the mapping does not exist.
     """
-    if name not in PRESETS:
-        raise ConfigError(one_of("layout", name, PRESETS))
-    preset = PRESETS[name]
-    _check_dimensions(name, preset, mapping, spec)
-    sources = {**_preset_sources(name, preset, mapping, spec), **mapping}
+    if name not in REQUEST_LAYOUTS:
+        raise ConfigError(one_of("layout", name, REQUEST_LAYOUTS))
+    named = REQUEST_LAYOUTS[name]
+    _check_dimensions(name, named, mapping, spec)
+    sources = {**_named_sources(name, named, mapping, spec), **mapping}
     entries = {
-        _path(key): _source(key, text, spec, height, width, axes or preset.axes)
+        _path(key): _source(key, text, spec, height, width, axes or named.axes)
         for key, text in sources.items()
         if text != "none"
     }
@@ -195,34 +197,36 @@ def build_layout(
     return Layout(entries)
 
 
-def _check_dimensions(name: str, preset: Preset, mapping: Mapping[str, str], spec: EnvironmentSpec) -> None:
+def _check_dimensions(name: str, named: RequestLayout, mapping: Mapping[str, str], spec: EnvironmentSpec) -> None:
     state_dim = len(spec.state_names)
-    state_keys = {key for key, text in preset.sources.items() if text.startswith("state")}
-    if preset.state_dim not in (None, state_dim) and not state_keys <= mapping.keys():
+    state_keys = {key for key, text in named.sources.items() if text.startswith("state")}
+    if named.state_dim not in (None, state_dim) and not state_keys <= mapping.keys():
         raise ConfigError(
-            f"layout {name!r} needs a state of {preset.state_dim} numbers, environment {spec.name!r} has {state_dim}; "
-            f"give mapping for {', '.join(sorted(state_keys))}, or another layout of {', '.join(sorted(PRESETS))}"
+            f"layout {name!r} needs a state of {named.state_dim} numbers, environment {spec.name!r} has {state_dim}; "
+            f"give mapping for {', '.join(sorted(state_keys))}, or another layout of {_listed(REQUEST_LAYOUTS)}"
         )
-    if preset.action_dim not in (None, spec.action_dim):
+    if named.action_dim not in (None, spec.action_dim):
         raise ConfigError(
-            f"layout {name!r} is for actions of {preset.action_dim} numbers, environment {spec.name!r} takes "
-            f"{spec.action_dim}; choose another layout of {', '.join(sorted(PRESETS))}"
+            f"layout {name!r} is for actions of {named.action_dim} numbers, environment {spec.name!r} takes "
+            f"{spec.action_dim}; choose another layout of {_listed(REQUEST_LAYOUTS)}"
         )
 
 
-def _preset_sources(name: str, preset: Preset, mapping: Mapping[str, str], spec: EnvironmentSpec) -> dict[str, str]:
+def _named_sources(
+    name: str, named: RequestLayout, mapping: Mapping[str, str], spec: EnvironmentSpec
+) -> dict[str, str]:
     sources = {}
-    for key, names in preset.cameras.items():
+    for key, names in named.cameras.items():
         camera = next((camera for camera in names if camera in spec.cameras), None)
         if camera is not None:
             sources[key] = f"images.{camera}"
-        elif key not in preset.optional and key not in mapping:
-            wanted = " or ".join(map(repr, names))
+        elif key not in named.optional and key not in mapping:
+            wanted, there = " or ".join(map(repr, names)), _listed(spec.cameras) or "no cameras"
             raise ConfigError(
-                f"layout {name!r} needs a camera {wanted} for {key!r}, environment {spec.name!r} has "
-                f"{_listed(spec.cameras)}; give mapping, such as {{{key}: images.{next(iter(spec.cameras), 'top')}}}"
+                f"layout {name!r} needs a camera {wanted} for {key!r}, environment {spec.name!r} has {there}; "
+                f"give mapping, such as {{{key}: images.{next(iter(spec.cameras), 'top')}}}"
             )
-    return sources | dict(preset.sources)
+    return sources | dict(named.sources)
 
 
 def _path(key: str) -> tuple[str, ...]:
@@ -244,7 +248,7 @@ def _source(key: str, text: str, spec: EnvironmentSpec, height: int, width: int,
     if match is None:
         raise ConfigError(
             f"mapping of {key!r} to {text!r}: a source is state, state[0:7], prompt, none, or images. and a camera's "
-            f"name out of {_listed(spec.cameras)}"
+            f"name out of {_listed(spec.cameras) or 'no cameras'}"
         )
     state_dim = len(spec.state_names)
     start, stop = int(match[1] or 0), int(match[2] or state_dim)
@@ -256,5 +260,5 @@ def _source(key: str, text: str, spec: EnvironmentSpec, height: int, width: int,
     return StatePart(start, stop)
 
 
-def _listed(cameras: Mapping[str, Any]) -> str:
-    return ", ".join(sorted(cameras)) or "no cameras"
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))

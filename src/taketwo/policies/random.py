@@ -27,7 +27,7 @@ class RandomConfig:
 
     def __post_init__(self) -> None:
         if not (self.scale >= 0 and math.isfinite(self.scale)):
-            raise ConfigError(f"scale must be 0 or more, not {self.scale}")
+            raise ConfigError(f"scale must be a finite number, 0 or more, not {self.scale}")
         if self.chunk_size < 1:
             raise ConfigError(f"chunk_size must be 1 or more, not {self.chunk_size}")
 

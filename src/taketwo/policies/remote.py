@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taketwo.errors import ConfigError, PolicyError
-from taketwo.policies.layouts import Layout, build_layout
+from taketwo.policies.layouts import Axes, Layout, LayoutName, build_layout
 from taketwo.types import ActionChunk, EnvironmentSpec, EpisodeInfo, FloatArray, Observation
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 8000
 """openpi's."""
+
+AUTHORITY_END = re.compile(r"[/?#]")
+"""What ends user, host and port in a URL (RFC 3986, 3.2)."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,11 @@ class RemoteConfig:
     host: str = "127.0.0.1"
     port: int | None = None
     api_key: str | None = field(default=None, repr=False)
-    layout: Literal["aloha", "libero", "droid", "custom"] = "aloha"
+    layout: LayoutName = "aloha"
     mapping: Mapping[str, str] = field(default_factory=dict)
     image_height: int = 224
     image_width: int = 224
-    image_axes: Literal["chw", "hwc"] | None = None
+    image_axes: Axes | None = None
     connect_timeout_s: float = 10.0
     reconnect_timeout_s: float = 30.0
     first_infer_timeout_s: float = 300.0
@@ -62,19 +66,27 @@ class RemoteConfig:
                 raise ConfigError(f"{name} must be from 1 to 4096 pixels, not {getattr(self, name)}")
         for name in ("connect_timeout_s", "first_infer_timeout_s", "infer_timeout_s"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ConfigError(f"{name} must be a number of seconds above 0, not {getattr(self, name)}")
+                raise ConfigError(f"{name} must be a finite number of seconds above 0, not {getattr(self, name)}")
         if not (math.isfinite(self.reconnect_timeout_s) and self.reconnect_timeout_s >= 0):
-            raise ConfigError(f"reconnect_timeout_s must be 0 or more seconds, not {self.reconnect_timeout_s}")
+            raise ConfigError(
+                f"reconnect_timeout_s must be a finite number of seconds, 0 or more, not {self.reconnect_timeout_s}"
+            )
         if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable() and self.api_key):
             raise ConfigError("api_key must be printable ASCII characters, at least one")
         _ = self.url
 
     @property
     def url(self) -> str:
-        """The server's whole address."""
+        """The server's whole address.
+
+        Raises:
+            ConfigError: `host` or `port` is none, or they do not go together.
+        """
         text = self.host
         if "://" not in text:
             text = f"ws://[{text}]" if text.count(":") > 1 and not text.startswith("[") else f"ws://{text}"
+        if "@" in AUTHORITY_END.split(text.partition("://")[2], maxsplit=1)[0]:  # not shown: it may be a password
+            raise ConfigError("host must not hold a user or a password; give the server's key as api_key")
         try:
             parts = urlsplit(text)
             told = parts.port
@@ -102,14 +114,11 @@ class RemoteConfig:
             self.layout, self.mapping, spec, height=self.image_height, width=self.image_width, axes=self.image_axes
         )
         from taketwo.serving.client import PolicyClient
+        from taketwo.serving.connection import Server
 
+        server = Server(self.url, self.api_key, self.first_infer_timeout_s, self.infer_timeout_s)
         client = PolicyClient(
-            self.url,
-            api_key=self.api_key,
-            connect_timeout_s=self.connect_timeout_s,
-            reconnect_timeout_s=self.reconnect_timeout_s,
-            first_answer_timeout_s=self.first_infer_timeout_s,
-            answer_timeout_s=self.infer_timeout_s,
+            server, connect_timeout_s=self.connect_timeout_s, reconnect_timeout_s=self.reconnect_timeout_s
         )
         client.connect()
         return RemotePolicy(client, layout, spec)
@@ -132,13 +141,12 @@ class RemotePolicy:
         """
         self._client = client
         self._layout = layout
-        self._action_dim = spec.action_dim
-        action_dim = client.metadata.get("action_dim", self._action_dim)
-        if action_dim != self._action_dim:
+        action_dim = client.metadata.get("action_dim", spec.action_dim)
+        if action_dim != spec.action_dim:
             client.close()
             raise PolicyError(
                 f"the policy server at {client.name} gives actions of {action_dim} numbers, "
-                f"environment {spec.name!r} takes {self._action_dim}"
+                f"environment {spec.name!r} takes {spec.action_dim}"
             )
 
     @property
@@ -161,30 +169,30 @@ class RemotePolicy:
             self._client.greet({"taketwo": {"reset": {"index": episode.index, "seed": episode.seed}}})
 
     def infer(self, observation: Observation) -> ActionChunk:
-        """The server's actions for this observation. May be called from a thread other than `close`.
+        """The server's actions for this observation, as many and as wide as it gives them.
 
         Raises:
-            PolicyError: there is no answer, or not one that the environment can use.
+            PolicyError: there is no answer, or it holds no array of numbers.
         """
         request = self._layout.request(observation)
         sent_at = time.perf_counter()
         response = self._client.request(request)
         round_trip_ms = (time.perf_counter() - sent_at) * 1000
         try:
-            return _chunk(response, self._action_dim, round_trip_ms)
+            return _chunk(response, round_trip_ms)
         except ValueError as error:
             raise PolicyError(f"the policy server at {self._client.name} gave unusable actions: {error}") from error
 
     def close(self) -> None:
-        """Disconnect; an `infer` under way in another thread ends with a PolicyError. Safe to call twice."""
+        """Disconnect; an `infer` or `reset` under way in another thread ends with a PolicyError. Safe to call twice."""
         self._client.close()
 
 
-def _chunk(response: Mapping[str, Any], action_dim: int, round_trip_ms: float) -> ActionChunk:
+def _chunk(response: Mapping[str, Any], round_trip_ms: float) -> ActionChunk:
     told = _map_in(response, "taketwo")
     embedding = response.get("embedding")
     return ActionChunk(
-        actions=_actions(response, action_dim),
+        actions=_actions(response),
         embedding=embedding if isinstance(embedding, np.ndarray) else None,
         prompt_used=_text_in(told, "prompt_used"),
         prompt_source=_text_in(told, "prompt_source"),
@@ -192,8 +200,12 @@ def _chunk(response: Mapping[str, Any], action_dim: int, round_trip_ms: float) -
     )
 
 
-def _actions(response: Mapping[str, Any], action_dim: int) -> FloatArray:
-    """(H, D) float64, a copy that may be written to; a single action (D,) becomes (1, D)."""
+def _actions(response: Mapping[str, Any]) -> FloatArray:
+    """The numbers as float64, a copy that may be written to; a single action (D,) becomes (1, D).
+
+    Only what the wire decides is checked here. Whether the chunk fits the environment is checked for every
+    policy alike, in `taketwo.control.checking`.
+    """
     if "actions" not in response:
         raise ValueError(f"expected a key 'actions', got {', '.join(map(str, response)) or 'an empty map'}")
     try:
@@ -202,13 +214,7 @@ def _actions(response: Mapping[str, Any], action_dim: int) -> FloatArray:
         raise ValueError("expected an array of numbers, got a list of unequal parts") from error
     if given.dtype.kind not in "iuf":
         raise ValueError(f"expected numbers, got dtype {given.dtype}")
-    actions = given[np.newaxis] if given.ndim == 1 else given
-    if actions.ndim != 2 or actions.shape[0] == 0 or actions.shape[1] != action_dim:
-        raise ValueError(f"expected shape (H, {action_dim}) or ({action_dim},), got {given.shape}")
-    if not np.isfinite(actions).all():
-        row, column = np.argwhere(~np.isfinite(actions))[0]
-        raise ValueError(f"expected finite numbers, got {actions[row, column]} in row {row}, dimension {column}")
-    return np.array(actions, dtype=np.float64)
+    return np.array(given[np.newaxis] if given.ndim == 1 else given, dtype=np.float64)
 
 
 def _timings(response: Mapping[str, Any]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""`session.json`: what a session came to, episode by episode."""
+"""`session.json`: the results of a session, episode by episode."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from taketwo.recording.plain import to_json
 from taketwo.recording.video import video_frame
 from taketwo.session.events import EpisodeEnd, Event, SessionEnd, SessionStart
 from taketwo.session.loop import SessionResult
-from taketwo.types import Episode, Outcome
+from taketwo.session.tally import success_rate
+from taketwo.types import Episode
 
 
 class SessionFile:
@@ -111,7 +112,7 @@ class SessionFile:
         }
 
     def _write(self) -> None:
-        if self.path is None:  # the session ended before it began, and that error is already told
+        if self.path is None:  # the session ended before it began, and that error has been reported
             return
         temporary = self.path.with_name(f".{self.path.name}.new")
         try:
@@ -124,12 +125,10 @@ class SessionFile:
 
 def summary(episodes: Sequence[Episode], subsample: int, wall_s: float) -> dict[str, Any]:
     """The parts of `session.json` that follow from the episodes."""
-    attempts = sum(episode.outcome.is_attempt for episode in episodes)
-    successes = sum(episode.outcome is Outcome.SUCCESS for episode in episodes)
     steps = sum(episode.steps for episode in episodes)
     return {
         "episodes": [described(episode, subsample) for episode in episodes],
-        "success_rate": successes / attempts if attempts else None,
+        "success_rate": success_rate(episodes),
         "counts": dict(Counter(str(episode.outcome) for episode in episodes)),
         "steps_per_second": steps / wall_s if wall_s > 0 else 0.0,
     }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
 
 from taketwo import __version__
 from taketwo.errors import ConfigError, RecordingError, one_of
@@ -59,8 +61,13 @@ class VideoConfig:
         if self.preset not in PRESETS:
             raise ConfigError(one_of("preset", self.preset, PRESETS))
 
-    def make(self, spec: EnvironmentSpec, folder: Path) -> VideoSink | None:
+    def make(
+        self, spec: EnvironmentSpec, folder: Path, stored: Callable[[int, int], None] | None = None
+    ) -> VideoSink | None:
         """The sink that films an environment into a folder; None where `mode` is `off`.
+
+        Args:
+            stored: called on the sink's thread when an episode is stored, with its index and its frames in the video.
 
         Raises:
             ConfigError: the environment has no such camera, or none at all.
@@ -72,7 +79,7 @@ class VideoConfig:
         for camera in self.cameras:
             if camera not in spec.cameras:
                 raise ConfigError(one_of("camera", camera, spec.cameras))
-        return VideoSink(self, spec, folder)
+        return VideoSink(self, spec, folder, stored)
 
 
 class VideoSink:
@@ -81,14 +88,24 @@ class VideoSink:
     Every observation is one frame, terminal ones included; frames whose number `subsample` divides are kept.
     While it films, a file is called `NAME.partial.mp4` and plays up to its last frame at any time. Its end
     turns it into the final file, by copying, not by encoding again.
+
+    Attributes:
+        path: the session's video, or the folder of the episodes', as it is called now; None where there is none.
     """
 
     name = "video"
     lossless = True
     required = True
 
-    def __init__(self, config: VideoConfig, spec: EnvironmentSpec, folder: Path) -> None:
+    def __init__(
+        self,
+        config: VideoConfig,
+        spec: EnvironmentSpec,
+        folder: Path,
+        stored: Callable[[int, int], None] | None = None,
+    ) -> None:
         self._config = config
+        self._stored = stored
         self._folder = folder
         self._cameras = config.cameras or (next(iter(spec.cameras)),)
         self._sizes = {camera: spec.cameras[camera] for camera in self._cameras}
@@ -96,7 +113,7 @@ class VideoSink:
         self._fps = Fraction(0)
         self._metadata: dict[str, str] = {}
         self._watches: dict[str, FrameWatch] = {}
-        self._encoder: H264Encoder | None = None
+        self._encoder: H264Encoder  # from the session's start on
         self._overlay: Overlay | None = None
         self._partial: Path | None = None
         self._session: FragmentedMp4 | None = None
@@ -105,9 +122,8 @@ class VideoSink:
         self._episode_index = 0
         self._begins = True
         self._chapters: list[Chapter] = []
-        self._next_index = 0
-        self._written = 0
-        self._path: Path | None = None
+        self._written = self._written_before = 0  # before: when the episode began
+        self.path: Path | None = None
         self._files: list[Path] = []
         self._notes: list[dict[str, Any]] = []
 
@@ -127,20 +143,23 @@ class VideoSink:
             self._abandon()
             raise
 
-    def report(self) -> dict[str, Any]:
+    def report(self, shown: int) -> dict[str, Any]:
         """What came of it, as plain values; for after the session.
 
         `path` is the session's video, or the folder of the episodes' where there is only that, or None where
         there was nothing to film; `files` are all that were written; `dropped` are frames that should be in
         the video and are not.
+
+        Args:
+            shown: frames of the whole session; after a failure not all of them have come here.
         """
         warnings = [run.as_dict() for watch in self._watches.values() for run in watch.runs]
         return {
-            "path": None if self._path is None else str(self._path),
+            "path": None if self.path is None else str(self.path),
             "frames": self._written,
             "fps": float(self._fps),
             "duration_s": float(self._written / self._fps) if self._fps else 0.0,
-            "dropped": self._next_index - self._written,
+            "dropped": video_frame(shown, self._config.subsample) - self._written,
             "files": [str(path) for path in self._files],
             "warnings": warnings + self._notes,
         }
@@ -152,6 +171,7 @@ class VideoSink:
             case EpisodeStart(episode):
                 self._episode_index = episode.index
                 self._begins = True
+                self._written_before = self._written
             case StepTaken() | Terminal():
                 if event.frame % self._config.subsample == 0:
                     self._film(event.frame, event.observation, event.index)
@@ -161,6 +181,7 @@ class VideoSink:
                 self._end_session()
 
     def _start(self, event: SessionStart) -> None:
+        from taketwo.recording.encoder import H264Encoder
         from taketwo.recording.overlay import Overlay
 
         make_folder(self._folder)
@@ -175,23 +196,19 @@ class VideoSink:
         self._watches = {camera: FrameWatch(camera, event.control_hz, subsample) for camera in self._cameras}
         if self._config.overlay:
             self._overlay = Overlay(max(size.height for size in self._sizes.values()))
+        blank = [np.zeros((size.height, size.width, 3), np.uint8) for size in self._sizes.values()]
+        height, width, _ = self._compose(blank, step=0, prompt=None).shape
+        self._encoder = H264Encoder(width, height, self._fps, self._config.crf, self._config.preset)
         if self._config.mode == "episode":
-            self._path = self._episode_folder = reserve_folder(self._folder, f"{self._stem}_episodes")
+            self.path = self._episode_folder = reserve_folder(self._folder, f"{self._stem}_episodes")
         else:
-            self._path = self._partial = reserve(self._folder, self._stem, ".partial.mp4")
+            self.path = self._partial = reserve(self._folder, self._stem, ".partial.mp4")
 
     def _film(self, frame: int, observation: Observation, step: int) -> None:
         index = frame // self._config.subsample
-        self._next_index = index + 1
-        picture = side_by_side([self._look(camera, frame, observation) for camera in self._cameras])
-        if self._overlay is not None:
-            picture = self._overlay.draw(picture, self._episode_index + 1, step, observation.prompt)
-        picture = padded_to_even(picture)
-        if self._encoder is None:
-            from taketwo.recording.encoder import H264Encoder
-
-            height, width, _ = picture.shape
-            self._encoder = H264Encoder(width, height, self._fps, self._config.crf, self._config.preset)
+        picture = self._compose(
+            [self._look(camera, frame, observation) for camera in self._cameras], step, observation.prompt
+        )
         if self._begins:
             self._open(self._encoder, index)
         packets = self._encoder.encode(picture, index, key_frame=self._begins)
@@ -200,6 +217,12 @@ class VideoSink:
             if file is not None:
                 file.write(packets)
         self._written += len(packets)
+
+    def _compose(self, pictures: Sequence[Pixels], step: int, prompt: str | None) -> Pixels:
+        picture = side_by_side(pictures)
+        if self._overlay is not None:
+            picture = self._overlay.draw(picture, self._episode_index + 1, step, prompt)
+        return padded_to_even(picture)
 
     def _look(self, camera: str, frame: int, observation: Observation) -> Pixels:
         pixels = observation.images[camera].pixels
@@ -241,12 +264,14 @@ class VideoSink:
             chapter = Chapter(title, 0, self._episode.frames)
             self._finish(self._episode, stem, [chapter], f"{self._metadata['title']}, {title}")
             self._episode = None
+        if self._stored is not None:
+            self._stored(episode.index, self._written - self._written_before)
 
     def _end_session(self) -> None:
         if self._session is not None:
             count = len(self._chapters)
             title = f"{self._metadata['title']}, {count} {'episode' if count == 1 else 'episodes'}"
-            self._path = self._finish(self._session, f"{self._stem}_{count}eps", self._chapters, title)
+            self.path = self._finish(self._session, f"{self._stem}_{count}eps", self._chapters, title)
             self._session = None
             self._note_missing_chapters()
         if not self._files:
@@ -290,10 +315,10 @@ class VideoSink:
         """Remove what was reserved for frames that never came."""
         if self._partial is not None and self._written == 0:
             self._partial.unlink(missing_ok=True)
-            self._path = None
+            self.path = None
         if self._partial is None and self._episode_folder is not None and not any(self._episode_folder.iterdir()):
             self._episode_folder.rmdir()
-            self._path = None
+            self.path = None
 
 
 def video_frame(frame: int, subsample: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,3 +63,9 @@ class Tally:
             reward_sum=self.reward_sum,
             reward_max=self.reward_max if self.steps else 0.0,
         )
+
+
+def success_rate(episodes: Iterable[Episode]) -> float | None:
+    """Successes over attempts, from 0 to 1; None where there was no attempt."""
+    attempts = [episode.outcome for episode in episodes if episode.outcome.is_attempt]
+    return attempts.count(Outcome.SUCCESS) / len(attempts) if attempts else None

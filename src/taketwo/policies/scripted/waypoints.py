@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from taketwo.policies.aloha_kinematics import SIDES, Side, angle_between, distance, inverse, pose, rotation
-from taketwo.policies.aloha_scene import BLUE_SOCKET, RED_BOX, RED_PEG, Graspable, Scene
+from taketwo.policies.scripted.kinematics import SIDES, Side, angle_between, distance, inverse, pose, rotation
+from taketwo.policies.scripted.scene import BLUE_SOCKET, RED_BOX, RED_PEG, Graspable, Scene
 from taketwo.types import FloatArray
 
 OPEN, CLOSED = 1.0, 0.0
@@ -26,11 +26,18 @@ _RECEIVE = _FACING["left"] @ rotation("x", np.pi / 2)
 giving gripper's fingers, at its flanks, are not in the way."""
 
 _TIP_PAST_CENTRE_M = 0.008
+"""Metres by which the receiving finger tips go past the cube's centre, so that the pads cover it. A choice,
+not a measurement: with 0 they would hold it by its near half, and its far face is at 0.02."""
+
 _HOVER_M = 0.10
-_LIFT_M = 0.08
-_BACK_OFF_M = 0.06
+"""Metres above the grasp point where the open gripper waits: well clear of the cube, 0.04 m high."""
+
+_LIFT_M, _BACK_OFF_M = 0.08, 0.06
+"""Metres straight up with an object in hand, and without one before a new attempt."""
+
 _LIFTED_M = 0.03
-"""An object resting on the table has its centre at 0.02 m, or 0.01 m for the peg."""
+"""Metres of height from which an object counts as lifted. On the table the centre of cube and socket is at
+about 0.02, that of the peg at 0.01."""
 
 _TURN_TOLERANCE = 0.15
 """Radians by which a tool, or the peg before the socket, may be turned away from its goal."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from taketwo.errors import PolicyError
-from taketwo.policies.aloha_kinematics import (
+from taketwo.policies.scripted.kinematics import (
     ARM_JOINTS,
     SIDES,
     Arm,
@@ -21,9 +21,16 @@ from taketwo.policies.aloha_kinematics import (
 from taketwo.types import FloatArray, Observation
 
 _ARM_DIM = ARM_JOINTS + 1
+
 _GRASP_REACH_M = 0.05
+"""Metres from finger tips to an object's centre within which the gripper can have hold of it. Measured in good
+grasps: at most 0.008. The rest is for grasps off the centre, as `grasp_noise` makes them."""
+
 _OPENING_SLACK = 0.15
-_JOINT_STEP, _GRIPPER_STEP = 0.5, 0.12
+"""Normalized gripper opening by which a grasp may differ from `Graspable.opening`. Measured in good grasps: at
+most 0.03. It also tells an empty gripper, at 0.10 when shut, from one around the peg, the thinnest, at 0.35."""
+
+_JOINT_TRACKING, _GRIPPER_TRACKING = 0.5, 0.12
 """Share of the way to their target that joints and grippers cover in one control period, as seen in the simulator."""
 
 
@@ -96,7 +103,7 @@ class Scene:
     def expect(self, arms: Mapping[Side, Arm], action: FloatArray, things: tuple[Graspable, ...]) -> Scene:
         """The scene one control period on, if the arms follow `action`, (14,), as they use to and no grasp fails."""
         joints = {
-            side: self.joints[side] + _JOINT_STEP * (arm_slice(action, side) - self.joints[side]) for side in SIDES
+            side: self.joints[side] + _JOINT_TRACKING * (arm_slice(action, side) - self.joints[side]) for side in SIDES
         }
         tools = {side: arms[side].tool(joints[side]) for side in SIDES}
         objects = dict(self.objects)
@@ -108,7 +115,7 @@ class Scene:
                 if self.holds(side, thing) and command < thing.opening:
                     objects[thing.name] = tools[side] @ inverse(self.tools[side]) @ self.objects[thing.name]
             width = max((thing.opening for thing in near), default=0.0)
-            moved = self.opening[side] + _GRIPPER_STEP * (command - self.opening[side])
+            moved = self.opening[side] + _GRIPPER_TRACKING * (command - self.opening[side])
             opening[side] = max(moved, width) if command < width else moved
             closed_on = [thing.geoms for thing in near if opening[side] <= thing.opening]
             touched[side] = frozenset().union(*closed_on)

@@ -1,4 +1,4 @@
-"""A bimanual policy without learning, for both tasks of `gym_aloha`.
+"""The scripted policy, a plan carried on from step to step.
 
 It looks where the objects are, moves the tools through waypoints by inverse kinematics, and tells from the
 measured state when to go on. Its knobs make it fail as learned policies do.
@@ -9,70 +9,32 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from taketwo.errors import ConfigError, one_of
-from taketwo.policies.aloha_kinematics import ARM_JOINTS, SIDES, Arm, Side, angle_between, distance
-from taketwo.policies.aloha_motion import JointMotion
-from taketwo.policies.aloha_scene import Scene, arm_slice, scene_of
-from taketwo.policies.aloha_waypoints import TASKS, ArmGoal, Task, View
+from taketwo.policies.scripted.kinematics import ARM_JOINTS, SIDES, Arm, Side, angle_between, distance
+from taketwo.policies.scripted.motion import JointMotion
+from taketwo.policies.scripted.scene import Scene, arm_slice, scene_of
+from taketwo.policies.scripted.waypoints import ArmGoal, Task, View
 from taketwo.seeding import policy_generator
-from taketwo.types import ActionChunk, EnvironmentSpec, EpisodeInfo, FloatArray, Observation
+from taketwo.types import ActionChunk, EpisodeInfo, FloatArray, Observation
+
+if TYPE_CHECKING:
+    from taketwo.policies.scripted import ScriptedConfig
 
 PAUSE_S = (0.2, 0.8)
 """A hesitation lasts a time drawn evenly from this range."""
 
 DITHER_RAD, DITHER_HZ = 0.01, 3.0
-"""While it hesitates, each joint swings by about this much at this rate."""
+"""While it hesitates, each joint swings by about this many radians, this often a second. A
+choice, not a measurement: the waist alone then moves finger tips that are half a metre out by 5 mm."""
 
 _GRIPPER_STEP = 0.1
 """Most that a gripper command changes in one control period."""
 
 _SAME_PLACE_M, _SAME_TURN_RAD = 5e-4, 5e-3
 """A goal that moves by less keeps its joint angles: they are not solved for again."""
-
-
-@dataclass(frozen=True)
-class ScriptedConfig:
-    """Waypoints and inverse kinematics for `gym_aloha`'s tasks; needs no pictures and no training.
-
-    Attributes:
-        grasp_noise: standard deviation, in metres, of the grasp point's error along the object's x and y,
-            drawn anew for every attempt and each arm.
-        tremor: standard deviation, in radians, of the noise added to each commanded joint angle in every step.
-        hesitation: probability per step, 0 to 1, that the arms stop for 0.2 to 0.8 s and dither on the spot.
-        skip_grasp_check: go on to the hand-over though the gripper may be empty, instead of trying the grasp again.
-        chunk_size: actions per answer; those after the first assume that the arms track and no grasp fails.
-    """
-
-    grasp_noise: float = 0.0
-    tremor: float = 0.0
-    hesitation: float = 0.0
-    skip_grasp_check: bool = False
-    chunk_size: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("grasp_noise", "tremor"):
-            value = getattr(self, name)
-            if not (value >= 0 and math.isfinite(value)):
-                raise ConfigError(f"{name} must be 0 or more, not {value}")
-        if not 0 <= self.hesitation <= 1:
-            raise ConfigError(f"hesitation is a probability from 0 to 1, not {self.hesitation}")
-        if self.chunk_size < 1:
-            raise ConfigError(f"chunk_size must be 1 or more, not {self.chunk_size}")
-
-    def make(self, spec: EnvironmentSpec) -> ScriptedPolicy:
-        """Build it for one of `gym_aloha`'s tasks.
-
-        Raises:
-            ConfigError: the environment is another one.
-            MissingExtraError: MuJoCo, mink or gym_aloha is not installed.
-        """
-        if spec.name not in TASKS:
-            raise ConfigError(f"the scripted policy only does gym_aloha's tasks: {one_of('task', spec.name, TASKS)}")
-        arms: dict[Side, Arm] = {side: Arm(side) for side in SIDES}
-        return ScriptedPolicy(self, TASKS[spec.name](), arms, spec.control_hz)
 
 
 @dataclass(frozen=True, eq=False)
