@@ -30,6 +30,7 @@ from taketwo.session.events import (
     StepTaken,
     TerminalObservation,
 )
+from taketwo.session.punctuality import short_collections
 from taketwo.session.sinks import Sink, SinkThread
 from taketwo.session.tally import Tally
 from taketwo.types import (
@@ -168,9 +169,10 @@ class Session:
         self._publish(SessionStart(self._environment.spec, self.control_hz, self._config.seed, self._described_as))
         for thread in self._threads:
             thread.settle()  # what opens files and loads libraries is done before anything moves
-        began = self._clock.now()
-        reason, fault = self._run_episodes()
-        wall_s = self._clock.now() - began
+        with short_collections():
+            began = self._clock.now()
+            reason, fault = self._run_episodes()
+            wall_s = self._clock.now() - began
         self._publish(SessionEnd(reason))
         for thread in self._threads:
             thread.finish()

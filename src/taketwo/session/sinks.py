@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import sys
 import threading
 import time
 from collections import deque
@@ -14,14 +11,12 @@ from typing import Protocol
 
 from taketwo.errors import TakeTwoError
 from taketwo.session.events import Event, StepTaken, TerminalObservation
+from taketwo.session.punctuality import give_way
 
 log = logging.getLogger(__name__)
 
 QUEUE_FRAMES = 32
 """Frames a sink may lie behind before the loop waits for it (lossless) or it loses the oldest (latest)."""
-
-SINK_NICENESS = 10
-"""How much sinks give way to the loop, from 0 to 19 (nice(1))."""
 
 
 class Sink(Protocol):
@@ -120,7 +115,7 @@ class SinkThread:
             self.dropped += 1
 
     def _run(self) -> None:
-        _give_way()
+        give_way()
         while (event := self._next_event()) is not None:
             try:
                 self.sink.on(event)
@@ -144,13 +139,3 @@ class SinkThread:
 
 def _shows_frame(event: Event) -> bool:
     return isinstance(event, StepTaken | TerminalObservation)
-
-
-def _give_way() -> None:
-    """Let the loop's thread go first where cores are short; threads started by this one follow suit.
-
-    Linux has a priority per thread (setpriority(2), "C library/kernel differences"); elsewhere nothing changes.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # a sandbox may forbid it, and then the loop is a little less punctual
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), SINK_NICENESS)
