@@ -25,7 +25,7 @@ format: setup-dev
 	$(BIN)/ruff format
 
 benchmark: setup-dev  ## Measure against openpi's client runtime; builds its environment on first use.
-	$(BIN)/python benchmarks/session.py
+	$(BIN)/python benchmarks/session.py --markdown docs/performance.md
 
 setup: $(VENV)/run.stamp
 setup-dev: $(VENV)/dev.stamp
@@ -49,6 +49,9 @@ pins: setup  ## Pin anew what pyproject.toml asks for.
 	$(COMPILE) --upgrade --extra aloha --override requirements/overrides.txt --output-file requirements/run.txt
 	$(COMPILE) --upgrade --extra aloha --extra gym --group dev --override requirements/overrides.txt \
 		--constraint requirements/run.txt --output-file requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --upgrade requirements/bench-openpi.in \
+		--output-file requirements/bench-openpi.txt
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

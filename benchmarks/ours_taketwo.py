@@ -31,9 +31,6 @@ from workload import (
     serve,
 )
 
-SETTLED = 500
-"""Steps after which buffers, caches and encoder have their size; memory is watched from there."""
-
 
 class SwayPolicy:
     """`Sway` on the `top` camera."""
@@ -131,16 +128,6 @@ class Worker:
             "pictures": policy.sway.pictures,
         }
 
-    def memory(self, steps: int, video: str) -> dict[str, Any]:
-        """Memory over a session of several episodes with a video of every frame, and a policy that sees each."""
-        environment = AlohaConfig(quality="preview").make()
-        probe = MemorySink()
-        config = SessionConfig(max_total_steps=SETTLED + steps)
-        _run(environment, SwayPolicy(1), 1, config, [*_video_sinks(environment, video), probe])
-        environment.close()
-        settled = next(i for i, step in enumerate(probe.steps) if step >= SETTLED)
-        return {"growth_mb_per_1000": growth_mb_per_1000(probe.steps[settled:], probe.memory_mb[settled:])}
-
     def overhead(self, steps: int) -> dict[str, float]:
         """The loop around an environment and a policy that do nothing."""
         config = SessionConfig(num_episodes=1, max_episode_steps=steps)
@@ -148,18 +135,24 @@ class Worker:
         return {"us_per_step": wall_s / steps * 1e6}
 
     def real_time(self, steps: int, video: str) -> dict[str, Any]:
-        """How punctual the loop is at 50 Hz with a small preview picture, filmed and seen by the policy each step."""
+        """How punctual the loop is at 50 Hz with a small preview picture, filmed and seen by the policy in each step.
+
+        And what that takes of memory, once buffers, caches and encoder have their size.
+        """
         environment = AlohaConfig(width=PICTURE_SIZE, height=PICTURE_SIZE, quality="preview").make()
         _ = environment.reset(0).images["top"].pixels  # the first picture compiles shaders
+        probe = MemorySink()
         config = SessionConfig(max_total_steps=steps, max_hz=CONTROL_HZ)
-        _, result = _run(environment, SwayPolicy(1), 1, config, _video_sinks(environment, video))
+        sinks = [*_video_sinks(environment, video), probe]
+        _, result = _run(environment, SwayPolicy(1), 1, config, sinks)
         environment.close()
-        loop = result.loop
+        loop, settled = result.loop, len(probe.steps) // 3
         return {
             "jitter_ms_p50": loop.jitter_ms_p50,
             "jitter_ms_p99": loop.jitter_ms_p99,
             "overruns": loop.overruns,
             "wall_s": loop.wall_s,
+            "growth_mb_per_1000": growth_mb_per_1000(probe.steps[settled:], probe.memory_mb[settled:]),
         }
 
 
@@ -191,7 +184,6 @@ if __name__ == "__main__":
         {
             "about": worker.about,
             "episode": worker.episode,
-            "memory": worker.memory,
             "overhead": worker.overhead,
             "real_time": worker.real_time,
         }
