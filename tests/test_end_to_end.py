@@ -53,20 +53,9 @@ def three_episodes(tmp_path_factory):
 def test_three_episodes_are_one_video_with_three_chapters_and_a_session_file(three_episodes):
     session = json.loads((three_episodes / "session.json").read_text())
     episodes = session["episodes"]
-    assert [set(episode) for episode in episodes] == [
-        {
-            "index",
-            "seed",
-            "steps",
-            "outcome",
-            "reason",
-            "terminated",
-            "truncated",
-            "reward_sum",
-            "reward_max",
-            "first_frame",
-        }
-    ] * 3
+    told = "index seed steps outcome reason terminated truncated reward_sum reward_max first_frame"
+    assert all(set(told.split()) <= set(episode) for episode in episodes)
+    assert [episode["prompts"] for episode in episodes] == [["Transfer cube"]] * 3
     assert [episode["outcome"] for episode in episodes] == ["success"] * 3
     assert session["success_rate"] == 1.0
     assert session["complete"] is True

@@ -231,6 +231,8 @@ class Episode:
             the end shows one more, the terminal one.
         frames: observations shown, terminal one included where there was one.
         reason: one sentence telling why it ended so.
+        guarded_steps: steps in which the guard held something back.
+        prompts: the instructions that its observations carried, in order, each change once.
     """
 
     index: int
@@ -244,3 +246,5 @@ class Episode:
     truncated: bool
     reward_sum: float
     reward_max: float
+    guarded_steps: int = 0
+    prompts: tuple[str, ...] = ()

@@ -50,7 +50,8 @@ def test_an_unknown_camera_is_told_with_the_nearest(flag, tmp_path):
 
 def test_a_camera_that_observations_do_not_carry_says_what_to_add(tmp_path):
     pytest.importorskip("gym_aloha")
-    assert "named in --env.cameras too" in refused("run", "--video.cameras=angle", cwd=tmp_path)
+    message = refused("run", "--video.cameras=angle", cwd=tmp_path)
+    assert message == "--video.cameras: observations carry top, and not angle: give --env.cameras=top,angle"
 
 
 def test_a_yaml_value_of_a_wrong_type(tmp_path):
@@ -88,7 +89,7 @@ def test_a_wrong_command(words, expected):
 
 def test_a_policy_that_does_not_fit_the_environment(tmp_path):
     message = refused("run", "--env.type=gym", "--env.render=false", "--video.mode=off", cwd=tmp_path)
-    assert "the scripted policy only does gym_aloha's tasks" in message
+    assert "not CartPole-v1; choose another --policy.type" in message
 
 
 def test_a_policy_that_gets_no_controller_is_closed(tmp_path):

@@ -225,7 +225,9 @@ def test_a_reset_on_the_way_starts_anew_from_where_the_arms_are(simulator):
 
 
 def test_an_environment_that_is_not_aloha_is_refused_in_one_line():
-    with pytest.raises(ConfigError, match=r"gym_aloha.*'point'.*insertion, transfer_cube") as raised:
+    with pytest.raises(
+        ConfigError, match=r"aloha's transfer_cube and insertion, not point; choose another --policy.type"
+    ) as raised:
         ScriptedConfig().make(PointEnvironment().spec)
     assert "\n" not in str(raised.value)
 

@@ -59,6 +59,8 @@ def test_the_final_file_tells_everything(tmp_path):
         "reward_sum": None,
         "reward_max": None,
         "first_frame": 6,
+        "guarded_steps": 0,
+        "prompts": [],
     }
     assert [episode["first_frame"] for episode in told["episodes"]] == [0, 6, 10]
     assert told["success_rate"] == 0.5

@@ -292,6 +292,30 @@ def test_a_prompt_is_put_into_every_observation_and_may_change_on_the_way():
     assert [event.observation.prompt for event in keep.steps[:3]] == ["left", "right", "right"]
 
 
+def test_an_episode_keeps_its_prompts_and_the_steps_that_the_guard_held_back():
+    class Guarded(SteeringController):
+        def decide(self, observation):
+            return dataclasses.replace(super().decide(observation), guarded=observation.prompt == "right")
+
+    prompts = iter(["left", "left", "right", "right", "right", *["left"] * 1000])
+    (episode,) = run_session(controller=Guarded(), num_episodes=1, prompt=lambda: next(prompts)).episodes
+    assert episode.prompts == ("left", "right", "left")
+    assert episode.guarded_steps == 3
+
+
+def test_a_step_that_fails_because_it_is_stopped_is_no_fault():
+    class WaitsForever(SteeringController):
+        def decide(self, observation):
+            session.request_stop("enough")
+            raise PolicyError("the connection was closed")
+
+    session = Session(PointEnvironment(), WaitsForever(), SessionConfig(num_episodes=1))
+    result = session.run()
+    assert result.fault is None
+    assert result.episodes[0].outcome is Outcome.STOPPED
+    assert result.episodes[0].reason == "enough; then: the connection was closed"
+
+
 def test_without_a_prompt_the_environments_own_stays():
     keep = Keep()
     run_session(sinks=[keep], num_episodes=1)

@@ -95,6 +95,21 @@ class WrongSpec(PointEnvironment):
         self.spec = dataclasses.replace(self.spec, action_units=("m",))
 
 
+class ResetsItself(PointEnvironment):
+    """Shows the next episode's first observation instead of the terminal one."""
+
+    def step(self, action):
+        result = super().step(action)
+        if self._steps < 50:
+            return result
+        return dataclasses.replace(result, observation=self.reset(1), truncated=True)
+
+
+class GivesNothing(PointEnvironment):
+    def reset(self, seed, options=None):
+        return None
+
+
 class ForgetsInSnapshots(PointEnvironment):
     def snapshot(self):
         return {"position": self._position.copy()}
@@ -123,6 +138,8 @@ def test_a_sound_environment_passes():
         (NumpyFlags, "terminated"),
         (WrongSpec, "2 action names and 1 units"),
         (ForgetsInSnapshots, "goes on differently"),
+        (ResetsItself, "has reset itself"),
+        (GivesNothing, "NoneType, not an Observation"),
         (changed(PointEnvironment, state=lambda o: o.state.astype(np.float32)), "float32"),
         (changed(PointEnvironment, state=lambda o: o.state[:3]), "state has shape"),
         (changed(PointEnvironment, images=lambda o: {}), "pictures of"),

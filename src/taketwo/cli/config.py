@@ -69,6 +69,8 @@ def source_of(flags: Mapping[str, str | None]) -> Source:
             raise ConfigError("--config_path needs a value: the path of a YAML file")
         path = Path(text)
         content = load_yaml(path)
+        if {"config", "episodes"} <= content.keys():  # a session.json, to run that session again
+            content = content["config"]
     if _ends_otherwise(given, content) and not _gives(given, content, "num_episodes"):
         given["session.num_episodes"] = "none"  # a minute that was asked for is not cut at the third episode
     return Source(given, content, path)

@@ -26,7 +26,7 @@ from taketwo.errors import ConfigError, one_line
 
 Status = Literal["ok", "note", "fail"]
 
-PORTS = {8000: "policy server", 8090: "live view"}
+PORTS = {8000: "policy server"}
 LOW_SPACE_GIB = 1.0
 
 

@@ -54,7 +54,7 @@ def _print_list(name: str) -> None:
     table.add_column(overflow="fold")
     for kind in registry.targets():
         facts = describe(section, registry, kind)
-        table.add_row(Text(kind, style="bold"), "\n".join(facts))
+        table.add_row(Text(kind, style="bold"), Text("\n".join(facts)))
     console.print(Text(f"{name} (--{section}.type=NAME)", style="bold"))
     print_table(console, table)
     console.print()

@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,7 +20,17 @@ from taketwo.cli.resolve import Source, chosen_types, in_full, resolve, to_plain
 from taketwo.cli.summary import print_summary
 from taketwo.control.controller import Controller
 from taketwo.control.prompt import EchoesPrompt, PromptFile, PromptSource, RuntimePromptEcho
-from taketwo.errors import ConfigError, EnvironmentFault, PolicyError, RecordingError, TakeTwoError, blaming, one_line
+from taketwo.envs.base import Environment, Renders
+from taketwo.errors import (
+    ConfigError,
+    EnvironmentFault,
+    PolicyError,
+    RecordingError,
+    TakeTwoError,
+    blaming,
+    one_line,
+    one_of,
+)
 from taketwo.policies.base import Policy
 from taketwo.recording.naming import cannot_write, make_folder
 from taketwo.recording.session_file import SessionFile
@@ -37,8 +48,11 @@ log = logging.getLogger(__name__)
 
 FAULT = 1
 
+STOP_GRACE_S = 2.0
+"""How long a step may go on after the operator has asked to stop."""
+
 COMMAND_FLAGS = {
-    "config_path": "YAML file with the same keys, nested; flags win over it",
+    "config_path": "YAML file with the same keys, nested, or a session.json; flags win",
     "print_config": "print the resolved configuration as YAML, and run nothing",
     "help": "this text",
 }
@@ -101,7 +115,7 @@ def run(config: RunConfig, source: Source) -> int:
         environment = _made("env", config.env.options, source, config.env.options.make)
         stack.callback(_closing, "the environment", environment.close)
         spec = environment.spec
-        video = _make_video(config, source, spec, progress)
+        video = _make_video(config, source, environment, progress)
         policy = _make_policy(config, source, spec)
         controller = _make_controller(config, source, policy, spec)
         stack.callback(_closing, "the policy", controller.close)
@@ -114,7 +128,7 @@ def run(config: RunConfig, source: Source) -> int:
             prompt=prompt,
             described_as=to_plain(config),
         )
-        with _stopping(session) as signals:
+        with _stopping(session, controller) as signals:
             result = _run(session, progress, video)
         # Everything is final before the environment is closed: simulators are known to crash on their way out.
         shown = sum(episode.frames for episode in result.episodes)
@@ -180,15 +194,29 @@ def _make_controller(config: RunConfig, source: Source, policy: Policy, spec: En
 
 
 def _make_video(
-    config: RunConfig, source: Source, spec: EnvironmentSpec, progress: PlainProgress | LiveProgress | None
+    config: RunConfig, source: Source, environment: Environment, progress: PlainProgress | LiveProgress | None
 ) -> VideoSink | None:
+    spec = environment.spec
     stored = progress.stored if progress is not None else None
-    try:
-        return _made("video", config.video, source, lambda: config.video.make(spec, config.output_dir, stored))
-    except ConfigError as error:
-        if hasattr(config.env.options, "cameras") and not set(config.video.cameras) <= set(spec.cameras):
-            raise ConfigError(f"{error} A camera that is filmed must be named in --env.cameras too.") from error
-        raise
+    if not spec.cameras and not any(flag.startswith("video.") for flag in source.flags):
+        log.warning("%s has no camera: nothing is filmed", spec.name)
+        return None
+    if isinstance(environment, Renders):
+        _check_filmed(config.video.cameras, spec, environment.camera_names())
+    return _made("video", config.video, source, lambda: config.video.make(spec, config.output_dir, stored))
+
+
+def _check_filmed(cameras: Sequence[str], spec: EnvironmentSpec, known: Sequence[str]) -> None:
+    """Tell a camera that there is, and that observations only have to carry, from one that there is not."""
+    unseen = [camera for camera in cameras if camera not in spec.cameras]
+    for camera in unseen:
+        if camera not in known:
+            raise ConfigError(f"--video.cameras: {one_of('camera', camera, known)}")
+    if unseen:
+        raise ConfigError(
+            f"--video.cameras: observations carry {', '.join(spec.cameras) or 'no camera'}, and not "
+            f"{', '.join(unseen)}: give --env.cameras={','.join([*spec.cameras, *unseen])}"
+        )
 
 
 def _live_console(config: RunConfig) -> Console | None:
@@ -217,9 +245,14 @@ def _sinks(config: RunConfig, video: VideoSink | None, progress: PlainProgress |
 
 
 @contextmanager
-def _stopping(session: Session) -> Iterator[list[signal.Signals]]:
-    """On Ctrl-C or SIGTERM, end the session in order; on a second one, at once. Yields the signals that came."""
+def _stopping(session: Session, controller: Controller) -> Iterator[list[signal.Signals]]:
+    """On Ctrl-C or SIGTERM, end the session in order; on a second one, at once. Yields the signals that came.
+
+    A policy that gives no answer gets `STOP_GRACE_S` and is then closed, which ends its wait.
+    """
     came: list[signal.Signals] = []
+    hurry = threading.Timer(STOP_GRACE_S, _closing, ("the policy", controller.close))
+    hurry.daemon = True
     names = {signal.SIGINT: "the operator (Ctrl-C)", signal.SIGTERM: "SIGTERM"}
 
     def handle(number: int, _frame: object) -> None:
@@ -227,12 +260,14 @@ def _stopping(session: Session) -> Iterator[list[signal.Signals]]:
         if len(came) > 1:
             raise KeyboardInterrupt
         session.request_stop(f"stopped by {names[came[0]]}")
+        hurry.start()
         log.warning("stopping after this step and saving; a second signal stops at once")
 
     before = {number: signal.signal(number, handle) for number in names}
     try:
         yield came
     finally:
+        hurry.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -264,7 +299,7 @@ def _tell(
     faults: Sequence[BaseException],
 ) -> None:
     if not config.quiet:
-        print_summary(result, _written(filmed, session_file))
+        print_summary(result, config.session.max_hz, _written(filmed, session_file))
     sys.stdout.flush()
     if log.isEnabledFor(logging.DEBUG):
         for fault in faults:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from taketwo.cli.progress import STYLES
@@ -20,14 +21,21 @@ if TYPE_CHECKING:
 NOTICED_S = 0.05
 """Waits for a sink shorter than this, over the whole session, are not worth a line."""
 
+KEPT_UP = 0.9
+"""Part of the rate asked for below which a session has not kept up."""
+
+REASON_WIDTH = 70
+"""Longer reasons are cut in the table; `session.json` has them whole."""
+
 PLAIN_WIDTH = 120
 """Columns where the output is not a terminal."""
 
 
-def print_summary(result: SessionResult, written: Sequence[tuple[str, str]]) -> None:
+def print_summary(result: SessionResult, max_hz: float, written: Sequence[tuple[str, str]]) -> None:
     """Print the table and the totals.
 
     Args:
+        max_hz: the rate that was asked for; 0 where none was.
         written: what was recorded: a label, and a path or a remark.
     """
     from rich.console import Console
@@ -38,7 +46,7 @@ def print_summary(result: SessionResult, written: Sequence[tuple[str, str]]) -> 
     if result.episodes:
         print_table(console, _table(result.episodes))
         console.print()
-    rows = [*_totals(result), *written]
+    rows = [*_totals(result, max_hz), *written]
     width = max(len(label) for label, _ in rows) + 2
     for label, value in rows:
         console.print(Text.assemble((label.ljust(width), "bold"), value), soft_wrap=True)
@@ -71,22 +79,29 @@ def _table(episodes: Sequence[Episode]) -> Table:
             str(episode.steps),
             Text(episode.outcome, style=STYLES[episode.outcome]),
             f"{episode.reward_max:g}",
-            Text(one_line(episode.reason)),
+            Text(shorten(episode.reason, REASON_WIDTH, placeholder=" ...")),
         )
     return table
 
 
-def _totals(result: SessionResult) -> list[tuple[str, str]]:
+def _totals(result: SessionResult, max_hz: float) -> list[tuple[str, str]]:
     steps = sum(episode.steps for episode in result.episodes)
     wall_s = result.loop.wall_s
     rows = [
         ("success", successes(result.episodes)),
         ("steps", f"{steps} in {wall_s:.1f} s ({steps / wall_s:.1f} steps/s)" if wall_s > 0 else str(steps)),
-        ("ended", one_line(result.reason)),
     ]
-    if result.loop.overruns or result.loop.stalls:
-        late = f"{result.loop.overruns} steps began late, {result.loop.stalls} waited for the policy"
-        rows.append(("timing", f"{late}, {result.loop.lost_s:.1f} s lost"))
+    if result.fault is None:  # a fault is told last, in full
+        rows.append(("ended", one_line(result.reason)))
+    guarded = sum(episode.guarded_steps for episode in result.episodes)
+    if guarded:
+        rows.append(("guard", f"held the receiving arm back in {guarded} of {steps} steps"))
+    if result.loop.overruns:
+        rows.append(("timing", f"{result.loop.overruns} steps began late, {result.loop.lost_s:.1f} s were given up"))
+    if result.loop.stalls:
+        rows.append(("", f"{result.loop.stalls} steps waited for the policy"))
+    if wall_s > 0 and steps / wall_s < KEPT_UP * max_hz:
+        rows.append(("", f"too slow for {max_hz:g} Hz: cheaper pictures help, such as --env.quality=preview"))
     rows += _sinks("waited for", {name: f"{s:.1f} s" for name, s in result.waited_s.items() if s > NOTICED_S})
     return rows
 

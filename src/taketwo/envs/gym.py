@@ -135,7 +135,7 @@ class GymEnvironment:
             self._env.reset(seed=0)
             height, width, _ = self._render().shape
         except Error as error:
-            raise ConfigError(f"render() does not work, and render=false goes without: {error}") from error
+            raise ConfigError(f"its pictures cannot be drawn: {error}; --env.render=false does without them") from error
         return CameraSpec(height, width)
 
     def _make_spec(self, config: GymConfig, registered: Any, rendered: dict[str, CameraSpec]) -> EnvironmentSpec:

@@ -14,6 +14,9 @@ HEIGHT_PART = 24
 
 SMALLEST_TEXT = 10
 DIM = 0.35
+
+FONTS = ("NotoSansCJK-Regular.ttc", "DejaVuSans.ttf", "Arial.ttf")
+"""Looked for on the system, in this order, since Pillow's own font has plain Latin letters alone."""
 WHITE, GREY = (255, 255, 255), (205, 205, 205)
 
 
@@ -23,7 +26,7 @@ class Overlay:
     def __init__(self, height: int) -> None:
         """For pictures of this height."""
         size = max(SMALLEST_TEXT, round(height / HEIGHT_PART))
-        self._font = ImageFont.load_default(size)
+        self._font = _font(size)
         self._margin = size // 2
         # Measuring text takes milliseconds, and the same prompt stands for a whole episode.
         self._cut = lru_cache(maxsize=4)(self._measured_cut)
@@ -59,3 +62,12 @@ class Overlay:
         while text and self._font.getlength(f"{text}...") > width:
             text = text[:-1].rstrip()
         return f"{text}..." if text else ""
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    for name in FONTS:
+        try:
+            return ImageFont.truetype(name, size)
+        except OSError:
+            continue
+    return ImageFont.load_default(size)

@@ -146,5 +146,7 @@ def described(episode: Episode, subsample: int) -> dict[str, Any]:
         "truncated": episode.truncated,
         "reward_sum": episode.reward_sum,
         "reward_max": episode.reward_max,
+        "guarded_steps": episode.guarded_steps,
+        "prompts": list(episode.prompts),
         "first_frame": video_frame(episode.first_frame, subsample),
     }

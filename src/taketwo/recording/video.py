@@ -39,7 +39,8 @@ class VideoConfig:
         mode: `session` makes one MP4 of all episodes, `episode` one of each, `both` both, `off` none.
         cameras: filmed cameras, side by side in one picture; the environment's first one where none is named.
         subsample: keep every n-th frame; the video's duration stays the same.
-        overlay: write episode, step and prompt into the picture.
+        overlay: write episode, step and prompt into the picture; other than Latin letters need a system font with
+            them, such as Debian's fonts-noto-cjk.
         crf: x264 quality, 1 (best) to 51 (smallest).
         preset: x264 effort, `ultrafast` to `veryslow`.
     """
@@ -226,6 +227,10 @@ class VideoSink:
 
     def _look(self, camera: str, frame: int, observation: Observation) -> Pixels:
         pixels = observation.images[camera].pixels
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+            raise RecordingError(
+                f"camera {camera!r} gave {pixels.dtype} of shape {pixels.shape}; a picture is (height, width, 3) uint8"
+            )
         size = CameraSpec(*pixels.shape[:2])
         if size != self._sizes[camera]:
             told = self._sizes[camera]

@@ -111,6 +111,7 @@ class PolicyClient:
                 log.warning("the policy server at %s was lost: %s; connecting again", self.name, lost)
                 self._closed.wait(_delay_s(attempt))
                 self._reconnect(lost)
+                log.warning("connected to %s again", self.name)
         raise AssertionError("unreachable")
 
     def _connect(self) -> None:

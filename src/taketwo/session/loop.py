@@ -214,7 +214,10 @@ class Session:
             outcome, reason = Outcome.STOPPED, "interrupted by the operator"
         except Exception as error:
             log.debug("episode %d ends by a fault", info.index, exc_info=True)
-            fault, outcome, reason = error, Outcome.FAULT, str(error) or type(error).__name__
+            if self._stop_reason is not None:  # whoever stops may close what the step waits for
+                outcome, reason = Outcome.STOPPED, f"{self._stop_reason}; then: {error}"
+            else:
+                fault, outcome, reason = error, Outcome.FAULT, str(error) or type(error).__name__
         episode = tally.finish(info, outcome, reason)
         self._episodes.append(episode)
         self._publish(EpisodeEnd(episode))
@@ -234,7 +237,7 @@ class Session:
                 decision, result = self._step(observation)
                 if tally.steps + 1 >= self._episode_limit and not result.terminated:
                     result = replace(result, truncated=True)
-                tally.add(result)
+                tally.add(observation, decision, result)
                 self._steps += 1
                 self._publish(
                     StepTaken(tally.steps - 1, self._next_frame(tally), observation, decision, result, time_s, late_s)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from taketwo.types import Episode, EpisodeInfo, Outcome, StepResult
+from taketwo.types import Decision, Episode, EpisodeInfo, Observation, Outcome, StepResult
 
 
 @dataclass
@@ -24,10 +24,16 @@ class Tally:
     judged: bool = False
     solved_ever: bool = False
     solved_last: bool = False
+    guarded_steps: int = 0
+    prompts: list[str] = field(default_factory=list)
 
-    def add(self, result: StepResult) -> None:
-        """Count one step."""
+    def add(self, observation: Observation, decision: Decision, result: StepResult) -> None:
+        """Count one step: what was seen, what was sent, what came of it."""
         self.steps += 1
+        self.guarded_steps += decision.guarded
+        prompt = observation.prompt
+        if prompt is not None and (not self.prompts or prompt != self.prompts[-1]):
+            self.prompts.append(prompt)
         self.reward_sum += result.reward
         self.reward_max = max(self.reward_max, result.reward)
         self.terminated, self.truncated = result.terminated, result.truncated
@@ -62,6 +68,8 @@ class Tally:
             truncated=self.truncated,
             reward_sum=self.reward_sum,
             reward_max=self.reward_max if self.steps else 0.0,
+            guarded_steps=self.guarded_steps,
+            prompts=tuple(self.prompts),
         )
 
 

@@ -31,6 +31,7 @@ def require_raises(call: Callable[[], Any], broken: str) -> None:
 
 def check_observation(observation: Observation, spec: EnvironmentSpec, when: str) -> None:
     """State and pictures have the shapes and types that `spec` promises."""
+    require(isinstance(observation, Observation), f"{when}: {type(observation).__name__}, not an Observation")
     state = observation.state
     require(state.dtype == np.float64, f"{when}: state is {state.dtype}, not float64")
     require(

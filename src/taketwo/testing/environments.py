@@ -12,13 +12,14 @@ from taketwo.testing.contract import check_observation, require, require_raises,
 from taketwo.types import EnvironmentSpec, FloatArray, Observation, StepResult
 
 STEPS = 5
+LONGEST_EPISODE = 1000
 SEED = 1234
 
 
 def check_env(make: Callable[[], Environment]) -> None:
     """Whether the environment that `make` builds keeps the contract of `taketwo.envs.base.Environment`.
 
-    Takes a dozen steps in each of a few episodes and renders a few pictures.
+    Takes a few steps in each of a few episodes, goes through one to its end, and renders a few pictures.
 
     Raises:
         ContractError: with what was broken.
@@ -27,6 +28,7 @@ def check_env(make: Callable[[], Environment]) -> None:
     try:
         _check_spec(environment.spec)
         _check_episode(environment)
+        _check_to_the_end(environment)
         _check_reproducible(environment)
         _check_pictures_of_their_instant(environment)
         if isinstance(environment, Renders):
@@ -64,6 +66,7 @@ def _check_spec(spec: EnvironmentSpec) -> None:
 
 
 def _check_result(result: StepResult, spec: EnvironmentSpec) -> None:
+    require(isinstance(result, StepResult), f"step gives {type(result).__name__}, not a StepResult")
     check_observation(result.observation, spec, "after a step")
     require(isinstance(result.reward, float) and np.isfinite(result.reward), f"reward is {result.reward!r}")
     for name in ("terminated", "truncated"):
@@ -90,6 +93,23 @@ def _check_episode(environment: Environment) -> None:
     require_raises(
         lambda: environment.step(np.zeros(spec.action_dim + 1)), "step takes an action that is one value too long"
     )
+
+
+def _check_to_the_end(environment: Environment) -> None:
+    """Time goes on to the end: an environment that resets itself begins anew there."""
+    spec = environment.spec
+    environment.reset(SEED)
+    action = _actions(spec)[0]
+    for index in range(1, min(spec.max_episode_steps or LONGEST_EPISODE, LONGEST_EPISODE) + 1):
+        result = environment.step(action)
+        told, expected = result.observation.time_s, index / spec.control_hz
+        require(
+            abs(told - expected) < 1e-6,
+            f"time_s is {told} after {expected} s: the environment has reset itself; the last observation of an "
+            "episode must be the terminal one",
+        )
+        if result.terminated or result.truncated:
+            return
 
 
 def _rollout(environment: Environment) -> list[tuple[Observation, float]]:

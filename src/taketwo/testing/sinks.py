@@ -54,9 +54,10 @@ def _session(sink: Sink, environment: PointEnvironment) -> Iterator[Event]:
         for step in range(steps):
             _look(sink, observation, frame)
             action = np.full(2, 0.001)
+            decision = Decision(action, action)
             result = environment.step(action)
-            tally.add(result)
-            yield StepTaken(step, frame, observation, Decision(action, action), result, step / 50, 0.0)
+            tally.add(observation, decision, result)
+            yield StepTaken(step, frame, observation, decision, result, step / 50, 0.0)
             observation = result.observation
             frame += 1
         if outcome is Outcome.TIMEOUT:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from taketwo.errors import ConfigError, one_of
+from taketwo.errors import ConfigError
 from taketwo.types import EnvironmentSpec
 
 if TYPE_CHECKING:
@@ -54,6 +54,9 @@ class ScriptedConfig:
         from taketwo.policies.scripted.waypoints import TASKS
 
         if spec.name not in TASKS:
-            raise ConfigError(f"the scripted policy only does gym_aloha's tasks: {one_of('task', spec.name, TASKS)}")
+            tasks = " and ".join(TASKS)
+            raise ConfigError(
+                f"the scripted policy does aloha's {tasks}, not {spec.name}; choose another --policy.type"
+            )
         arms: dict[Side, Arm] = {side: Arm(side) for side in SIDES}
         return ScriptedPolicy(self, TASKS[spec.name](), arms, spec.control_hz)
