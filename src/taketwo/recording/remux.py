@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 
@@ -66,18 +66,18 @@ def _copy(
         stream = target.add_stream_from_template(packets, opaque=True)
         target.metadata.update(metadata)
         if chapters_supported():
-            target.set_chapters(
-                [
-                    {
-                        "id": number,
-                        "start": chapter.start,
-                        "end": chapter.end,
-                        "time_base": 1 / fps,
-                        "metadata": {"title": chapter.title},
-                    }
-                    for number, chapter in enumerate(chapters)
-                ]
-            )
+            # PyAV 19 writes another type for the time base than 18 does, and both take a fraction.
+            marks: list[Any] = [
+                {
+                    "id": number,
+                    "start": chapter.start,
+                    "end": chapter.end,
+                    "time_base": 1 / fps,
+                    "metadata": {"title": chapter.title},
+                }
+                for number, chapter in enumerate(chapters)
+            ]
+            target.set_chapters(marks)
         for packet in source.demux(packets):
             if packet.dts is not None:  # the demuxer ends with an empty packet
                 packet.stream = stream
