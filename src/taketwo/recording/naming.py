@@ -6,6 +6,7 @@ import errno
 import itertools
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from taketwo.errors import RecordingError
@@ -62,16 +63,7 @@ def reserve(folder: Path, stem: str, suffix: str) -> Path:
     Raises:
         RecordingError: the folder cannot be written.
     """
-    for number in itertools.count(1):
-        path = folder / _numbered(stem, number, suffix)
-        try:
-            path.touch(exist_ok=False)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise cannot_write(path, error) from error
-        return path
-    raise AssertionError("unreachable")
+    return _first_free(folder, stem, suffix, lambda path: path.touch(exist_ok=False))
 
 
 def reserve_folder(folder: Path, name: str) -> Path:
@@ -80,16 +72,7 @@ def reserve_folder(folder: Path, name: str) -> Path:
     Raises:
         RecordingError: it cannot be made.
     """
-    for number in itertools.count(1):
-        path = folder / _numbered(name, number, "")
-        try:
-            path.mkdir()
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise cannot_write(path, error) from error
-        return path
-    raise AssertionError("unreachable")
+    return _first_free(folder, name, "", lambda path: path.mkdir())
 
 
 def move_into_place(written: Path, folder: Path, stem: str, suffix: str) -> Path:
@@ -122,3 +105,16 @@ def replace_durably(written: Path, target: Path) -> None:
 
 def _numbered(stem: str, number: int, suffix: str) -> str:
     return f"{stem}{suffix}" if number == 1 else f"{stem}_{number}{suffix}"
+
+
+def _first_free(folder: Path, stem: str, suffix: str, create: Callable[[Path], None]) -> Path:
+    for number in itertools.count(1):
+        path = folder / _numbered(stem, number, suffix)
+        try:
+            create(path)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        return path
+    raise AssertionError("unreachable")
