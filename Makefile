@@ -47,7 +47,7 @@ $(VENV)/dev.stamp: $(VENV)/run.stamp requirements/dev.txt
 
 pins: setup  ## Pin anew what pyproject.toml asks for.
 	$(COMPILE) --upgrade --extra aloha --override requirements/overrides.txt --output-file requirements/run.txt
-	$(COMPILE) --upgrade --extra aloha --extra gym --group dev --override requirements/overrides.txt \
+	$(COMPILE) --upgrade --extra aloha --extra gym --extra view --extra hub --group dev --override requirements/overrides.txt \
 		--constraint requirements/run.txt --output-file requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --upgrade requirements/bench-openpi.in \

@@ -20,9 +20,12 @@ MAY_IMPORT = {
     "policies": {"serving"},
     "control": {"policies", "session"},
     "recording": {"session"},
+    "datasets": {"session", "recording"},
+    "replay": {"datasets", "envs", "session", "recording", "control"},
+    "viewing": {"datasets", "session", "recording"},
     "serving": set(),
     "testing": {"envs", "policies", "session"},
-    "cli": {"session", "envs", "policies", "control", "recording"},
+    "cli": {"session", "envs", "policies", "control", "recording", "datasets", "replay", "viewing"},
 }
 
 HEAVY = [

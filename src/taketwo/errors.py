@@ -38,6 +38,10 @@ class RecordingError(TakeTwoError):
     """A recording cannot be written."""
 
 
+class DatasetError(TakeTwoError):
+    """A dataset cannot be read, is damaged, or is not what it should be."""
+
+
 def one_of(kind: str, name: str, known: Iterable[str]) -> str:
     """Message for an unknown name: the nearest known one first, then all of them."""
     names = sorted(known)

@@ -166,12 +166,14 @@ class Decision:
         asked: (D,) what the policy wanted.
         sent: (D,) what the environment is given.
         guarded: whether the guard held dimensions back.
+        intervention: whether another than the policy decided, such as a person who took over.
         prompt_used: the prompt that the chunk behind this action was made with, where known.
     """
 
     asked: FloatArray
     sent: FloatArray
     guarded: bool = False
+    intervention: bool = False
     prompt_used: str | None = None
 
 
@@ -199,6 +201,7 @@ class Outcome(enum.StrEnum):
     FAILURE = "failure"
     TIMEOUT = "timeout"
     STOPPED = "stopped"
+    DISCARDED = "discarded"
     FAULT = "fault"
     UNJUDGED = "unjudged"
 

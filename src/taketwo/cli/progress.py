@@ -32,6 +32,7 @@ STYLES = {
     Outcome.FAILURE: "red",
     Outcome.TIMEOUT: "yellow",
     Outcome.STOPPED: "dim",
+    Outcome.DISCARDED: "dim",
     Outcome.FAULT: "bold red",
     Outcome.UNJUDGED: "cyan",
 }

@@ -19,7 +19,7 @@ from taketwo.recording.picture import padded_to_even, side_by_side
 from taketwo.recording.plain import to_json
 from taketwo.session.events import EpisodeEnd, EpisodeStart, Event, SessionEnd, SessionStart, StepTaken
 from taketwo.session.events import TerminalObservation as Terminal
-from taketwo.types import CameraSpec, EnvironmentSpec, Episode, Observation, Pixels
+from taketwo.types import CameraSpec, EnvironmentSpec, Episode, Observation, Outcome, Pixels
 
 if TYPE_CHECKING:
     from taketwo.recording.encoder import FragmentedMp4, H264Encoder
@@ -264,6 +264,10 @@ class VideoSink:
         )
         if start < end:
             self._chapters.append(Chapter(title, start, end))
+        if self._episode is not None and episode.outcome is Outcome.DISCARDED:
+            self._episode.close()
+            self._episode.path.unlink()
+            self._episode = None
         if self._episode is not None:
             stem = f"{self._stem}_ep{episode.index:03d}_{episode.outcome}"
             chapter = Chapter(title, 0, self._episode.frames)

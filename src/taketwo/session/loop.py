@@ -155,6 +155,7 @@ class Session:
         if config.total_seconds is not None:
             self._frame_limit = max(2, round(config.total_seconds * self.control_hz))
         self._stop_reason: str | None = None
+        self._discard_reason: str | None = None
         self._threads: list[SinkThread] = []
         self._episodes: list[Episode] = []
         self._steps = self._frames = 0
@@ -162,6 +163,13 @@ class Session:
     def request_stop(self, reason: str = "stopped by the operator") -> None:
         """End the session after the step under way. Callable from any thread and from a signal handler."""
         self._stop_reason = reason
+
+    def discard_episode(self, reason: str = "discarded by the operator") -> None:
+        """End the episode under way after this step, keep nothing of it, and take it again with the same seed.
+
+        Callable from any thread and from a signal handler.
+        """
+        self._discard_reason = reason
 
     def run(self) -> SessionResult:
         """Run to the end. What goes wrong inside is told by `SessionResult.fault`, not raised."""
@@ -195,7 +203,7 @@ class Session:
     def _run_episodes(self) -> tuple[str, BaseException | None]:
         faults = 0
         while (reason := self._cut_short() or self._enough()) is None:
-            index = len(self._episodes)
+            index = self._kept()
             fault = self._run_episode(EpisodeInfo(index, episode_seed(self._config.seed, index)))
             if fault is not None:
                 faults += 1
@@ -206,6 +214,7 @@ class Session:
     def _run_episode(self, info: EpisodeInfo) -> Exception | None:
         tally = Tally(first_frame=self._frames)
         fault = None
+        self._discard_reason = None
         self._publish(EpisodeStart(info))
         try:
             outcome, reason = self._take_steps(info, tally)
@@ -271,6 +280,8 @@ class Session:
         failure = self._sink_failure()
         if failure is not None:
             raise failure
+        if self._discard_reason is not None:
+            return Outcome.DISCARDED, self._discard_reason
         verdict = tally.verdict(self._config.success)
         if verdict is not None:
             return verdict
@@ -294,9 +305,12 @@ class Session:
         failure = self._sink_failure()
         if failure is not None:
             return str(failure)
-        if self._config.num_episodes is not None and len(self._episodes) >= self._config.num_episodes:
+        if self._config.num_episodes is not None and self._kept() >= self._config.num_episodes:
             return "all episodes done"
         return None
+
+    def _kept(self) -> int:
+        return sum(episode.outcome is not Outcome.DISCARDED for episode in self._episodes)
 
     def _next_frame(self, tally: Tally) -> int:
         frame = self._frames

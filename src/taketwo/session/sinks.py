@@ -18,6 +18,11 @@ log = logging.getLogger(__name__)
 QUEUE_FRAMES = 32
 """Frames a sink may lie behind before the loop waits for it (lossless) or it loses the oldest (latest)."""
 
+QUEUE_BYTES = 24_000_000
+"""What the pictures in a sink's queue may take; where they are large, it holds fewer frames."""
+
+LEAST_QUEUE_FRAMES = 4
+
 
 class Sink(Protocol):
     """Gets every event, in order, on a thread of its own.
@@ -69,9 +74,10 @@ class SinkThread:
     def put(self, event: Event) -> None:
         """Hand over one event, waiting or dropping as the sink has it."""
         shows_frame = _shows_frame(event)
+        capacity = min(self._capacity, frames_that_fit(event))
         with self._changed:
-            if shows_frame and self.error is None and self._frames_pending >= self._capacity:
-                self._make_room()
+            if shows_frame and self.error is None and self._frames_pending >= capacity:
+                self._make_room(capacity)
             if self.error is not None:
                 self.dropped += shows_frame
                 return
@@ -104,10 +110,10 @@ class SinkThread:
             traceback = None if isinstance(error, TakeTwoError) else error
             log.warning("%s failed and is detached; the session goes on: %s", self.sink.name, error, exc_info=traceback)
 
-    def _make_room(self) -> None:
+    def _make_room(self, capacity: int) -> None:
         if self.sink.lossless:
             began = time.monotonic()
-            self._changed.wait_for(lambda: self._frames_pending < self._capacity or self.error is not None)
+            self._changed.wait_for(lambda: self._frames_pending < capacity or self.error is not None)
             self.waited_s += time.monotonic() - began
         else:
             self._events.remove(next(filter(_shows_frame, self._events)))
@@ -135,6 +141,15 @@ class SinkThread:
             self._busy = True
             self._changed.notify_all()
             return event
+
+
+def frames_that_fit(event: Event) -> int:
+    """How many frames like this one may be held back, by the memory that its pictures take."""
+    if not isinstance(event, StepTaken | TerminalObservation):
+        return QUEUE_FRAMES
+    pictures = (image for image in event.observation.images.values() if image.rendered)
+    frame_bytes = sum(image.height * image.width * 3 for image in pictures)
+    return max(LEAST_QUEUE_FRAMES, QUEUE_BYTES // frame_bytes) if frame_bytes else QUEUE_FRAMES
 
 
 def _shows_frame(event: Event) -> bool:

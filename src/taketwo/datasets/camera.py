@@ -1,0 +1,181 @@
+"""One camera of an episode that is being recorded: pictures in, a file and statistics out, on a thread of its own."""
+
+from __future__ import annotations
+
+import io
+import queue
+import threading
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol, cast
+
+import av
+import numpy as np
+import pyarrow as pa
+from av.video.reformatter import VideoReformatter
+
+from taketwo.datasets.codecs import Codec, set_up
+from taketwo.datasets.row_log import RowLog
+from taketwo.datasets.statistics import PixelStatistics, Statistics
+from taketwo.errors import RecordingError
+from taketwo.recording.encoder import BT601_SCALER, FRAGMENTED, LIMITED_RANGE, writing
+from taketwo.session.punctuality import give_way
+from taketwo.types import Pixels
+
+QUEUE_FRAMES = 2
+"""Pictures between the sink's thread and the encoder's. More would only be memory: the sink has its own queue."""
+
+PNG_LEVEL = 1
+"""zlib's fastest: a picture of 640x480 in a third of the time of the usual level, and a tenth larger."""
+
+PICTURE_SCHEMA = pa.schema([("bytes", pa.binary()), ("path", pa.string())])
+
+
+class PictureFile(Protocol):
+    """A file that pictures are appended to, and that is readable up to the last one if the process dies."""
+
+    def write(self, pixels: Pixels) -> None:
+        """Append one, (H, W, 3) uint8 RGB.
+
+        Raises:
+            RecordingError: the disk does not take it.
+        """
+        ...
+
+    def close(self) -> None:
+        """Write what is left.
+
+        Raises:
+            RecordingError: the disk does not take it.
+        """
+        ...
+
+
+class VideoFile:
+    """A fragmented MP4: it plays up to its last picture at any time."""
+
+    def __init__(self, path: Path, width: int, height: int, fps: Fraction, codec: Codec, crf: int, gop: int) -> None:
+        """Write the header.
+
+        Raises:
+            RecordingError: the file cannot be written.
+        """
+        self._path = path
+        self._frames = 0
+        self._time_base = 1 / fps
+        self._reformatter = VideoReformatter()
+        with writing(path):
+            self._container = av.open(str(path), "w", format="mp4", options=FRAGMENTED)
+            self._stream = cast("av.VideoStream", self._container.add_stream(codec.encoder, rate=fps))
+            context = self._stream.codec_context
+            set_up(context, width, height, fps, gop, codec, crf)
+            context.flags |= av.codec.context.Flags.global_header
+            if codec.tag is not None:
+                context.codec_tag = codec.tag
+            self._container.start_encoding()
+
+    def write(self, pixels: Pixels) -> None:
+        """Append one picture."""
+        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+        frame = self._reformatter.reformat(
+            frame, format="yuv420p", dst_colorspace=BT601_SCALER, dst_color_range=LIMITED_RANGE
+        )
+        frame.pts, frame.time_base = self._frames, self._time_base
+        self._frames += 1
+        with writing(self._path):
+            self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        """Write the last fragment."""
+        with writing(self._path):
+            try:
+                self._container.mux(self._stream.encode(None))
+            finally:
+                self._container.close()
+
+
+class PngLog:
+    """PNG pictures as rows."""
+
+    def __init__(self, path: Path) -> None:
+        self._log = RowLog(path, PICTURE_SCHEMA, batch_rows=1)
+
+    def write(self, pixels: Pixels) -> None:
+        """Append one picture."""
+        from PIL import Image
+
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG", compress_level=PNG_LEVEL)
+        self._log.add({"bytes": buffer.getvalue(), "path": None})
+
+    def close(self) -> None:
+        """Write the end."""
+        self._log.close()
+
+
+class CameraThread:
+    """Writes the pictures of one camera while the session goes on.
+
+    Attributes:
+        key: the camera's column.
+    """
+
+    def __init__(self, key: str, height: int, width: int, file: PictureFile) -> None:
+        self.key = key
+        self._shape = (height, width, 3)
+        self._file = file
+        self._statistics = PixelStatistics(height, width)
+        self._pictures: queue.Queue[Pixels | None] = queue.Queue(QUEUE_FRAMES)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=f"camera-{key}", daemon=True)
+        self._thread.start()
+
+    def add(self, pixels: Pixels) -> None:
+        """Hand over one picture, (H, W, 3) uint8; waits while the encoder is behind.
+
+        Raises:
+            RecordingError: it has another shape, or what the encoder failed with.
+        """
+        if pixels.dtype != np.uint8 or pixels.shape != self._shape:
+            raise RecordingError(
+                f"{self.key} gave {pixels.dtype} of shape {pixels.shape}; the dataset has uint8 {self._shape}"
+            )
+        self._raise()
+        self._pictures.put(pixels)
+
+    def finish(self) -> Statistics:
+        """Write what is left; the statistics of all pictures.
+
+        Raises:
+            RecordingError: the encoder or the disk failed.
+        """
+        self._end()
+        self._raise()
+        return self._statistics.result()
+
+    def abandon(self) -> None:
+        """Stop, and leave the file as it is."""
+        self._end()
+
+    def _end(self) -> None:
+        self._pictures.put(None)
+        self._thread.join()
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        give_way()
+        try:
+            while (pixels := self._pictures.get()) is not None:
+                self._statistics.add(pixels)
+                self._file.write(pixels)
+        except BaseException as error:  # noqa: BLE001 - handed to whoever adds or finishes
+            self._error = error
+            while self._pictures.get() is not None:
+                pass
+        try:
+            self._file.close()
+        except BaseException as error:  # noqa: BLE001 - the same
+            self._error = self._error or error

@@ -1,0 +1,167 @@
+"""Rows of one episode out of a Parquet file of many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from taketwo.datasets.features import Feature
+from taketwo.errors import DatasetError, one_line
+
+EPISODE, FRAME = "episode_index", "frame_index"
+
+PICTURES_AT_ONCE = 8
+PICTURES_BUFFER_BYTES = 1 << 18
+"""What is held at least while pictures are looked for."""
+
+
+class RowFile:
+    """One data file. Row groups that cannot hold an episode are not read."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it.
+
+        Raises:
+            DatasetError: it is missing or damaged.
+        """
+        self.path = path
+        with _reading(path):
+            self._file = pq.ParquetFile(path)
+            self.columns = frozenset(self._file.schema_arrow.names)
+            self._episodes = _Ranges.of(self._file.metadata, EPISODE)
+            self._frames = _Ranges.of(self._file.metadata, FRAME)
+
+    def rows(self, episode: int, length: int, columns: Sequence[str]) -> pa.Table:
+        """The rows of an episode.
+
+        Args:
+            length: how many there must be.
+            columns: which; all of them must be in the file.
+
+        Raises:
+            DatasetError: the file is damaged, lacks a column, or has another number of rows.
+        """
+        self._check(columns)
+        with _reading(self.path):
+            table = self._file.read_row_groups(self._groups(episode), columns=[*{*columns, EPISODE}])
+            mine = table.column(EPISODE).to_numpy() == episode
+            self._check_length(episode, int(mine.sum()), length)
+            return table.filter(pa.array(mine)).select(list(columns))
+
+    def pictures(self, episode: int, column: str, first: int) -> Iterator[bytes]:
+        """The encoded pictures of an episode from row `first` on, in order; few are in memory at a time.
+
+        The file may be closed meanwhile.
+
+        Raises:
+            DatasetError: the file is damaged, or lacks them.
+        """
+        self._check([column, FRAME])
+        with _reading(self.path):
+            groups = [group for group in self._groups(episode) if self._frames.high[group] >= first]
+            with pq.ParquetFile(self.path, metadata=self._file.metadata, buffer_size=PICTURES_BUFFER_BYTES) as file:
+                for batch in file.iter_batches(PICTURES_AT_ONCE, row_groups=groups, columns=[EPISODE, FRAME, column]):
+                    mine = (_numbers(batch, EPISODE) == episode) & (_numbers(batch, FRAME) >= first)
+                    for picture in batch.column(column).filter(pa.array(mine)).to_pylist():
+                        yield (picture and picture["bytes"]) or b""
+
+    def ever_true(self, column: str) -> dict[int, bool]:
+        """Whether a column of truth values is true in some row, by episode.
+
+        Raises:
+            DatasetError: the file is damaged, or lacks it.
+        """
+        self._check([column])
+        with _reading(self.path):
+            table = self._file.read([EPISODE, column])
+        episodes, holds = (table.column(name).to_numpy().astype(np.int64) for name in (EPISODE, column))
+        true = set(episodes[holds != 0].tolist())
+        return {episode: episode in true for episode in np.unique(episodes).tolist()}
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close(force=True)
+
+    def _groups(self, episode: int) -> list[int]:
+        return self._episodes.having(episode)
+
+    def _check(self, columns: Sequence[str]) -> None:
+        if missing := [column for column in (*columns, EPISODE) if column not in self.columns]:
+            raise DatasetError(f"{self.path} has no column {missing[0]!r}")
+
+    def _check_length(self, episode: int, found: int, length: int) -> None:
+        if found != length:
+            raise DatasetError(f"{self.path} has {found} rows of episode {episode}, and there should be {length}")
+
+
+def to_numpy(column: pa.ChunkedArray, feature: Feature, where: str) -> NDArray[Any]:
+    """A column as (T,) where a row has one number, else (T, n), in the type of its feature.
+
+    Raises:
+        DatasetError: it holds something else.
+    """
+    length = len(column)
+    values = column.combine_chunks()
+    try:
+        if isinstance(values, pa.ChunkedArray):
+            values = pa.concat_arrays(values.chunks)
+        if isinstance(values, pa.ExtensionArray):
+            values = values.storage
+        while (
+            pa.types.is_list(values.type)
+            or pa.types.is_fixed_size_list(values.type)
+            or pa.types.is_large_list(values.type)
+        ):
+            values = values.flatten()
+        flat = np.asarray(values.to_numpy(zero_copy_only=False), np.dtype(feature.dtype))
+        return flat.reshape(length if feature.shape == (1,) else (length, *feature.shape))
+    except (ValueError, TypeError, pa.ArrowException) as error:
+        raise DatasetError(f"{where} is not {feature.dtype} {list(feature.shape)}: {one_line(error)}") from error
+
+
+@dataclass(frozen=True)
+class _Ranges:
+    """(G,) smallest and (G,) largest value of a column in each row group."""
+
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, metadata: Any, column: str) -> _Ranges:
+        """As the file has it; where it does not tell, any may be there."""
+        low = np.zeros(metadata.num_row_groups, np.int64)
+        high = np.full(metadata.num_row_groups, np.iinfo(np.int64).max)
+        names = [metadata.schema.column(number).path for number in range(metadata.num_columns)]
+        if column in names:
+            number = names.index(column)
+            for group in range(metadata.num_row_groups):
+                statistics = metadata.row_group(group).column(number).statistics
+                if statistics is not None and statistics.has_min_max:
+                    low[group], high[group] = statistics.min, statistics.max
+        return cls(low, high)
+
+    def having(self, value: int) -> list[int]:
+        """The row groups that may have it."""
+        return [int(group) for group in np.flatnonzero((self.low <= value) & (value <= self.high))]
+
+
+def _numbers(batch: pa.RecordBatch, column: str) -> NDArray[np.int64]:
+    return np.asarray(batch.column(column), np.int64)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path} is missing") from error
+    except (OSError, pa.ArrowException) as error:
+        raise DatasetError(f"{path} is damaged: {one_line(error)}") from error

@@ -1,0 +1,369 @@
+"""A session as a dataset, written while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from taketwo import __version__
+from taketwo.datasets.codecs import GOP, find_codec
+from taketwo.datasets.features import (
+    ACTION,
+    ASKED,
+    CAPTURE_TIME,
+    DONE,
+    IMAGE_PREFIX,
+    INTERVENTION,
+    REWARD,
+    STATE,
+    SUCCESS,
+    Feature,
+    session_features,
+)
+from taketwo.datasets.layout import find_root
+from taketwo.datasets.metadata import EpisodeNote, Info
+from taketwo.errors import ConfigError, RecordingError, TakeTwoError, one_line, one_of
+from taketwo.session.events import EpisodeEnd, EpisodeStart, Event, SessionEnd, SessionStart, StepTaken
+from taketwo.session.events import TerminalObservation as Terminal
+from taketwo.types import EnvironmentSpec, Episode, EpisodeInfo, FloatArray, Outcome
+
+if TYPE_CHECKING:
+    from taketwo.datasets.take import Take, VideoSettings
+    from taketwo.datasets.writer import DatasetWriter
+
+SIMULATOR_STATE = "simulator_state"
+"""The entry of `Observation.extras` that `taketwo.datasets.trace.Traced` puts there."""
+
+KEPT_UP = 0.95
+"""Part of the stated rate below which an episode counts as late. Timestamps say k / fps all the same."""
+
+Late = Literal["mark", "refuse"]
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """The dataset that a session becomes, where one is named.
+
+    Attributes:
+        repo_id: its name on the Hub, user/name, and its folder in $HF_LEROBOT_HOME; without it or root nothing is
+            recorded.
+        root: its folder, where that is to be elsewhere.
+        single_task: the task of rows whose observation carries no prompt; the environment's name where not given.
+        new_task: on resuming, let a task in that the dataset does not have.
+        cameras: recorded cameras; all that observations carry where none is named.
+        video: MP4 files; otherwise every picture as PNG in the rows.
+        vcodec: h264, hevc, libsvtav1, one of a graphics card such as h264_nvenc, or auto, which takes a graphics
+            card's where it works.
+        crf: quality on the codec's own scale, smaller is better; the codec's default where not given.
+        gop: frames from one key frame to the next; fewer make random access faster and files larger.
+        trace: keep the simulator's states too, where it tells them: for exact replay, and to draw cameras afterwards.
+        late: what to do with an episode that ran slower than its rate says: mark it, with what it did, or refuse it.
+        push_to_hub: send it to the Hugging Face Hub after the session.
+        private: on the Hub, for oneself alone.
+        tags: further tags on the Hub.
+    """
+
+    repo_id: str | None = None
+    root: Path | None = None
+    single_task: str | None = None
+    new_task: bool = False
+    cameras: tuple[str, ...] = ()
+    video: bool = True
+    vcodec: str = "h264"
+    crf: int | None = None
+    gop: int = GOP
+    trace: bool = True
+    late: Late = "mark"
+    push_to_hub: bool = False
+    private: bool = False
+    tags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.late not in get_args(Late):
+            raise ConfigError(one_of("late", self.late, get_args(Late)))
+        if self.gop < 1:
+            raise ConfigError(f"gop must be 1 or more, not {self.gop}")
+        if self.crf is not None and not 0 <= self.crf <= 63:
+            raise ConfigError(f"crf must be 0 (best) to 63 (smallest), not {self.crf}")
+        if self.push_to_hub and self.repo_id is None:
+            raise ConfigError("push_to_hub needs a repo_id, such as me/cube")
+        if self.wanted:
+            self.folder()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is to be recorded."""
+        return self.repo_id is not None or self.root is not None
+
+    def folder(self) -> Path:
+        """Where it lies.
+
+        Raises:
+            ConfigError: the repo id is not one.
+        """
+        return find_root(self.repo_id, self.root)
+
+    def make(
+        self,
+        spec: EnvironmentSpec,
+        control_hz: float,
+        *,
+        robot_type: str | None = None,
+        task: str | None = None,
+        paced: bool = False,
+        resume: bool = False,
+        stored: Callable[[int, int], None] | None = None,
+    ) -> DatasetSink:
+        """Open the dataset, new or to go on with, and hold it against other writers.
+
+        Args:
+            control_hz: rows a second that the session stands for.
+            task: the instruction that the session begins with, where there is one.
+            paced: whether it runs by the clock, so that its real rate means something.
+            stored: called on the sink's thread when an episode is whole, with its index and its rows.
+
+        Raises:
+            ConfigError: an option does not fit, or what is there differs.
+            DatasetError: there is a dataset and `resume` is not given, or none and it is; or it is in use.
+            RecordingError: it cannot be written.
+        """
+        from taketwo.datasets.take import VideoSettings
+        from taketwo.datasets.writer import DatasetWriter
+
+        cameras = self.cameras or tuple(spec.cameras)
+        for camera in cameras:
+            if camera not in spec.cameras:
+                raise ConfigError(f"cameras: {one_of('camera', camera, spec.cameras)}")
+        codec = find_codec(self.vcodec)
+        video = VideoSettings(codec, codec.crf if self.crf is None else self.crf, self.gop)
+        features = {
+            key: _with_video_info(feature, video, control_hz) if feature.is_video else feature
+            for key, feature in session_features(spec, cameras, self.video).items()
+        }
+        info = Info(control_hz, features, robot_type or spec.name)
+        first_task = task or self.single_task or spec.name
+        root = self.folder()
+        writer = DatasetWriter.resume(root, info, video) if resume else DatasetWriter.create(root, info, video)
+        if writer.tasks and first_task not in writer.tasks and not self.new_task:
+            writer.close()
+            raise ConfigError(
+                f"cannot resume {root}: its tasks are {', '.join(map(repr, writer.tasks))} and this one is "
+                f"{first_task!r}; to add a task on purpose give --dataset.new_task=true"
+            )
+        return DatasetSink(writer, cameras, self, first_task, paced, stored)
+
+
+class DatasetSink:
+    """Adds every episode of a session to a dataset, as soon as it is over.
+
+    A row is what was seen before an action, and that action. The terminal observation, which no action follows, is
+    in the simulator's trace alone. An episode without a single action is not kept, nor is a discarded one.
+    """
+
+    name = "dataset"
+    lossless = True
+    required = True
+
+    def __init__(
+        self,
+        writer: DatasetWriter,
+        cameras: tuple[str, ...],
+        config: DatasetConfig,
+        task: str,
+        paced: bool,
+        stored: Callable[[int, int], None] | None,
+    ) -> None:
+        """Use `DatasetConfig.make`."""
+        self._writer = writer
+        self._cameras = cameras
+        self._config = config
+        self._task = task
+        self._paced = paced
+        self._stored = stored
+        self._take: Take | None = None
+        self._times: list[float] = []
+        self._interventions = 0
+        self._traced = False
+        self._closed = False
+        self._notes: list[EpisodeNote] = []
+
+    def cameras(self, frame: int) -> Collection[str]:
+        """The recorded ones, in every frame."""
+        return self._cameras
+
+    def on(self, event: Event) -> None:
+        """Take one event.
+
+        Raises:
+            RecordingError: it cannot be written. The episodes before are safe.
+        """
+        try:
+            self._on(event)
+        except BaseException as error:
+            begun = self._take is not None
+            self._abandon()
+            if isinstance(error, TakeTwoError):
+                raise RecordingError(self._what_is_safe(error, begun)) from error
+            raise
+
+    def abandon(self) -> None:
+        """Let go of a dataset whose session never began. Safe to call after it."""
+        if not self._closed:
+            self._abandon()
+
+    def report(self) -> dict[str, Any]:
+        """What came of it, as plain values; for after the session."""
+        return {
+            "path": str(self._writer.root),
+            "episodes": len(self._notes),
+            "rows": sum(note.length for note in self._notes),
+            "total_episodes": self._writer.info.total_episodes,
+            "late": [
+                {"episode": note.index, "measured_hz": note.measured_hz, "fps": self._writer.info.fps}
+                for note in self._notes
+                if note.late
+            ],
+        }
+
+    def _on(self, event: Event) -> None:
+        match event:
+            case SessionStart():
+                self._writer.describe(
+                    {
+                        "started_at": _now(),
+                        "taketwo": __version__,
+                        "seed": event.seed,
+                        "config": event.config,
+                        "spec": asdict(event.spec),
+                    }
+                )
+            case EpisodeStart(episode):
+                self._begin(episode)
+            case StepTaken():
+                self._add(event)
+            case Terminal():
+                self._trace(event.observation.extras.get(SIMULATOR_STATE), None)
+            case EpisodeEnd(episode):
+                self._end(episode)
+            case SessionEnd():
+                self._closed = True
+                self._writer.close()
+
+    def _begin(self, episode: EpisodeInfo) -> None:
+        from taketwo.datasets.take import TakeHeader
+
+        header = TakeHeader(episode.index, episode.seed, self._writer.session, _now())
+        self._times, self._interventions, self._traced = [], 0, False
+        self._take = self._writer.begin(header)
+
+    def _add(self, event: StepTaken) -> None:
+        assert self._take is not None
+        seen, result, decision = event.observation, event.result, event.decision
+        self._trace(seen.extras.get(SIMULATOR_STATE), decision.sent)
+        row = {
+            STATE: _numbers(seen.state),
+            ACTION: _numbers(decision.sent),
+            ASKED: _numbers(decision.asked),
+            REWARD: result.reward,
+            DONE: result.terminated or result.truncated,
+            SUCCESS: bool(result.success),
+            INTERVENTION: decision.intervention,
+            CAPTURE_TIME: event.time_s,
+        }
+        pictures = {IMAGE_PREFIX + camera: seen.images[camera].pixels for camera in self._cameras}
+        self._take.add(row, seen.prompt or self._task, pictures)
+        self._times.append(event.time_s)
+        self._interventions += decision.intervention
+
+    def _trace(self, state: Any, action: FloatArray | None) -> None:
+        if self._config.trace and state is not None and self._take is not None:
+            self._take.trace(state, action)
+            self._traced = True
+
+    def _end(self, episode: Episode) -> None:
+        take = self._take
+        assert take is not None
+        if take.rows == 0 or episode.outcome is Outcome.DISCARDED:
+            self._take = None
+            take.discard()
+            return
+        note = self._note(take, episode)
+        if note.late and self._config.late == "refuse":
+            raise RecordingError(
+                f"episode {episode.index + 1} ran at {note.measured_hz:.1f} Hz and its rows say "
+                f"{self._writer.info.fps:g}: it is refused; record at a rate that can be kept, or give "
+                "--dataset.late=mark"
+            )
+        note = self._writer.keep(take, note)
+        self._take = None
+        self._notes.append(note)
+        if self._stored is not None:
+            self._stored(episode.index, note.length)
+
+    def _note(self, take: Take, episode: Episode) -> EpisodeNote:
+        period = 1 / self._writer.info.fps
+        span = self._times[-1] - self._times[0]
+        measured = (len(self._times) - 1) / span if self._paced and span > 0 else None
+        return EpisodeNote(
+            index=0,  # the writer fills it in
+            length=take.rows,
+            outcome=str(episode.outcome),
+            reason=episode.reason,
+            success=episode.outcome is Outcome.SUCCESS if episode.outcome.is_attempt else None,
+            seed=episode.seed,
+            session=take.header.session,
+            started_at=take.header.started_at,
+            duration_s=span + period,
+            measured_hz=measured,
+            late=measured is not None and measured < KEPT_UP * self._writer.info.fps,
+            reward_sum=episode.reward_sum,
+            interventions=self._interventions,
+            traced=self._traced,
+        )
+
+    def _abandon(self) -> None:
+        """Close what is open, and leave what is on the disk for `taketwo dataset repair`."""
+        if self._take is not None:
+            self._take.abandon()
+            self._take = None
+        if not self._closed:
+            self._closed = True
+            self._writer.release()
+
+    def _what_is_safe(self, error: TakeTwoError, begun: bool) -> str:
+        root, whole = self._writer.root, self._writer.info.total_episodes
+        text = f"{one_line(error)}. {whole} whole {'episode is' if whole == 1 else 'episodes are'} safe in {root}"
+        return f"{text}; what there is of the one under way: taketwo dataset repair {root}" if begun else text
+
+
+def _numbers(values: FloatArray) -> Any:
+    """As a row has them: an array, or a single number."""
+    return float(values[0]) if values.shape == (1,) else np.asarray(values, np.float32)
+
+
+def _with_video_info(feature: Feature, video: VideoSettings, fps: float) -> Feature:
+    height, width, channels = feature.shape
+    return replace(
+        feature,
+        info={
+            "video.height": height,
+            "video.width": width,
+            "video.codec": video.codec.format,
+            "video.pix_fmt": "yuv420p",
+            "video.is_depth_map": False,
+            "video.fps": int(fps) if float(fps).is_integer() else fps,
+            "video.channels": channels,
+            "video.g": video.gop,
+            "video.crf": video.crf,
+            "has_audio": False,
+        },
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).astimezone().isoformat(timespec="milliseconds")

@@ -1,0 +1,193 @@
+"""Writes a dataset, episode by episode. After each one it is whole, and LeRobot loads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from taketwo.datasets.catalog import Catalog
+from taketwo.datasets.commit import add_episode, exact_fps
+from taketwo.datasets.features import differences
+from taketwo.datasets.layout import INFO, SESSIONS, TAKES, WORK, session_path
+from taketwo.datasets.lock import DatasetLock
+from taketwo.datasets.metadata import EpisodeNote, Info
+from taketwo.datasets.packing import pack
+from taketwo.datasets.statistics import Statistics
+from taketwo.datasets.take import Take, TakeHeader, VideoSettings, unfinished_takes
+from taketwo.datasets.transaction import commit_pending, finish_commit
+from taketwo.errors import ConfigError, DatasetError
+from taketwo.recording.naming import cannot_write
+from taketwo.recording.plain import to_json
+
+LOOSE_FILES = 100
+"""Episodes in files of their own before they are packed together in the middle of a session."""
+
+PLANNED_INFO = f"{WORK}/info.json"
+"""The `info.json` to be, until the first episode is there: a take that a crash left can be mended with it."""
+
+
+class DatasetWriter:
+    """The one writer of a dataset, from `create` or `resume` to `close`.
+
+    Attributes:
+        root: the dataset's folder.
+        session: number of the file that tells what the present episodes are recorded with.
+    """
+
+    def __init__(self, root: Path, catalog: Catalog, lock: DatasetLock, video: VideoSettings) -> None:
+        """Use `create` or `resume`."""
+        self.root = root
+        self.session = sum(1 for _ in (root / SESSIONS).glob("session-*.json"))
+        self._catalog = catalog
+        self._lock = lock
+        self._video = video
+        self._description: str | None = None
+
+    @classmethod
+    def create(cls, root: Path, info: Info, video: VideoSettings) -> DatasetWriter:
+        """Begin a new dataset. It appears with its first episode.
+
+        Raises:
+            DatasetError: there is something already; nothing of it is touched.
+            RecordingError: the folder cannot be written.
+        """
+        check_new(root)
+        lock = DatasetLock(root)
+        try:
+            check_new(root)  # again, now that nobody else can begin one
+            (root / PLANNED_INFO).write_text(info.to_json(), encoding="utf-8")
+        except OSError as error:
+            lock.release()
+            raise cannot_write(root, error) from error
+        except BaseException:
+            lock.release()
+            raise
+        return cls(root, Catalog(info), lock, video)
+
+    @classmethod
+    def resume(cls, root: Path, info: Info, video: VideoSettings) -> DatasetWriter:
+        """Go on with a dataset that is there.
+
+        Args:
+            info: what would be recorded: rate, features and robot have to be the dataset's.
+
+        Raises:
+            DatasetError: there is none, it is damaged, or another process writes it.
+            ConfigError: it differs, with all the differences.
+        """
+        if not (root / INFO).exists() and not commit_pending(root):
+            raise DatasetError(f"there is no dataset in {root} to resume: leave out --resume to begin one")
+        lock = DatasetLock(root)
+        try:
+            if commit_pending(root):
+                finish_commit(root)
+            catalog = Catalog.load(root)
+            check_same(root, info, catalog.info)
+        except BaseException:
+            lock.release()
+            raise
+        return cls(root, catalog, lock, video)
+
+    @property
+    def info(self) -> Info:
+        """What the dataset says of itself now."""
+        return self._catalog.info
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Its tasks so far."""
+        return self._catalog.tasks
+
+    def describe(self, description: Mapping[str, Any]) -> None:
+        """What the coming episodes are recorded with; put down with the first of them."""
+        self._description = to_json(description, indent=2) + "\n"
+
+    def begin(self, header: TakeHeader) -> Take:
+        """Begin an episode.
+
+        Raises:
+            RecordingError: its files cannot be written.
+        """
+        number = 1 + max((int(path.name) for path in unfinished_takes(self.root)), default=-1)
+        folder = self.root / TAKES / f"{number:06d}"
+        return Take(folder, header, self.info.features, exact_fps(self.info.fps), self._video)
+
+    def keep(self, take: Take, note: EpisodeNote) -> EpisodeNote:
+        """Make a take the next episode; returns the note with the episode's index.
+
+        Raises:
+            RecordingError: the disk does not take it. The episodes before are safe, and the take is still there.
+        """
+        return self.add(take.folder, note, take.finish())
+
+    def add(self, take: Path, note: EpisodeNote, pictures: Mapping[str, Statistics]) -> EpisodeNote:
+        """The same for the folder of a take whose files are closed, with the statistics of its pictures.
+
+        Raises:
+            RecordingError: the disk does not take it.
+            DatasetError: the take is damaged.
+        """
+        also = {session_path(note.session): self._description} if self._description is not None else {}
+        note = replace(note, index=self.info.total_episodes)
+        self._catalog = add_episode(self.root, self._catalog, take, note, pictures, also)
+        self._description = None
+        if self._catalog.loose >= LOOSE_FILES:
+            self._catalog = pack(self.root, self._catalog, slice(-self._catalog.loose, None))
+        return note
+
+    def close(self) -> None:
+        """Pack all that was recorded into larger files, and let others write.
+
+        Raises:
+            DatasetError, RecordingError: it cannot be packed; the dataset is whole then too, in more files.
+        """
+        try:
+            if self._catalog.loose:
+                self._catalog = pack(self.root, self._catalog)
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Let others write, and leave everything as it is."""
+        if not unfinished_takes(self.root):
+            (self.root / PLANNED_INFO).unlink(missing_ok=True)
+        self._lock.release()
+
+
+def check_new(root: Path) -> None:
+    """Whether a new dataset can begin here.
+
+    Raises:
+        DatasetError: there is a dataset, an unfinished one, or anything else; with what to do.
+    """
+    if (root / INFO).exists() or commit_pending(root):
+        raise DatasetError(
+            f"there is a dataset in {root} already, and nothing of it was touched: add to it with --resume=true, "
+            "or record another one under another --dataset.repo_id"
+        )
+    if unfinished_takes(root):
+        raise DatasetError(
+            f"{root} holds an episode that was cut off by a crash: taketwo dataset repair {root} saves or removes it"
+        )
+    if root.exists() and (not root.is_dir() or any(path.name != WORK for path in root.iterdir())):
+        raise DatasetError(
+            f"{root} is there already and is no dataset: record under another --dataset.repo_id or --dataset.root"
+        )
+
+
+def check_same(root: Path, ours: Info, theirs: Info) -> None:
+    """Whether what would be recorded fits a dataset.
+
+    Raises:
+        ConfigError: it does not, with all the differences.
+    """
+    lines = []
+    if exact_fps(ours.fps) != exact_fps(theirs.fps):
+        lines.append(f"fps is {theirs.fps:g} there and {ours.fps:g} here")
+    if ours.robot_type != theirs.robot_type:
+        lines.append(f"robot is {theirs.robot_type} there and {ours.robot_type} here")
+    lines += differences(ours.features, theirs.features)
+    if lines:
+        raise ConfigError(f"cannot resume {root}: {'; '.join(lines)}")
