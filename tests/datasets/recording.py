@@ -16,9 +16,25 @@ from taketwo.session.config import SessionConfig
 from taketwo.session.events import EpisodeStart, StepTaken
 from taketwo.session.loop import Session
 from taketwo.testing import PointEnvironment
+from tests.recording.filming import numbered
 from tests.support import run_session
 
 CAMERAS = ("top", "angle")
+
+
+class NumberedPoint(PointEnvironment):
+    """A point whose pictures carry the number of the observation, through all episodes, as bars."""
+
+    def __init__(self):
+        super().__init__(96, 192)
+        self._number = -1
+
+    def render(self, camera, height, width):
+        return numbered(self._number, height, width)
+
+    def _observe(self):
+        self._number += 1
+        return super()._observe()
 
 
 @dataclass(frozen=True)

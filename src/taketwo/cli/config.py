@@ -11,6 +11,7 @@ from taketwo.cli.convert import load_yaml
 from taketwo.cli.resolve import Source, holds
 from taketwo.cli.schema import Choice, Component
 from taketwo.control.config import ControlConfig
+from taketwo.datasets.sink import DatasetConfig
 from taketwo.envs.base import ENVIRONMENTS, EnvironmentConfig
 from taketwo.errors import ConfigError
 from taketwo.policies.base import POLICIES, PolicyConfig
@@ -30,6 +31,8 @@ class RunConfig:
         session: how long, how fast.
         control: what stands between policy and environment.
         video: the recording of a camera.
+        dataset: the recording of everything, for training.
+        resume: add to a dataset that is there.
         output_dir: folder for everything that is written; created if it is missing.
         prompt: instruction put into each observation; the environment's own where not given.
         prompt_file: text file with the prompt, read again when it changes; write to it to change the prompt while
@@ -44,6 +47,8 @@ class RunConfig:
     session: SessionConfig = field(default_factory=lambda: SessionConfig(num_episodes=DEFAULT_EPISODES))
     control: ControlConfig = field(default_factory=ControlConfig)
     video: VideoConfig = field(default_factory=VideoConfig)
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    resume: bool = False
     output_dir: Path = Path("outputs")
     prompt: str | None = None
     prompt_file: Path | None = None
@@ -54,6 +59,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.prompt_echo_every < 0:
             raise ConfigError(f"prompt_echo_every must be 0 or more, not {self.prompt_echo_every}")
+        if self.resume and not self.dataset.wanted:
+            raise ConfigError("resume needs the dataset to go on with: give --dataset.repo_id or --dataset.root")
         if self.prompt is not None and self.prompt_file is not None:
             raise ConfigError("prompt_file cannot be combined with --prompt: give one of them")
 

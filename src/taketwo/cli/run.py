@@ -20,7 +20,8 @@ from taketwo.cli.resolve import Source, chosen_types, in_full, resolve, to_plain
 from taketwo.cli.summary import print_summary
 from taketwo.control.controller import Controller
 from taketwo.control.prompt import EchoesPrompt, PromptFile, PromptSource, RuntimePromptEcho
-from taketwo.envs.base import Environment, Renders
+from taketwo.datasets.sink import DatasetSink
+from taketwo.envs.base import Environment, Renders, Snapshots
 from taketwo.errors import (
     ConfigError,
     EnvironmentFault,
@@ -62,6 +63,7 @@ BLAMED: Mapping[str, tuple[type[TakeTwoError], str]] = {
     "policy": (PolicyError, "the policy cannot be made"),
     "control": (PolicyError, "the controller cannot be made"),
     "video": (RecordingError, "the recording cannot be set up"),
+    "dataset": (RecordingError, "the dataset cannot be set up"),
 }
 """By section: the error for an exception of unknown kind while the part is made, and how its message begins."""
 
@@ -119,12 +121,15 @@ def run(config: RunConfig, source: Source) -> int:
         policy = _make_policy(config, source, spec)
         controller = _make_controller(config, source, policy, spec)
         stack.callback(_closing, "the policy", controller.close)
+        dataset = _make_dataset(config, source, spec, prompt)
+        if dataset is not None:
+            stack.callback(_closing, "the dataset", dataset.abandon)
         session_file = SessionFile(config.output_dir, config.video.subsample)
         session = Session(
-            environment,
+            _traced(config, environment),
             controller,
             config.session,
-            [session_file, *_sinks(config, video, progress)],
+            [session_file, *_sinks(config, video, dataset, progress)],
             prompt=prompt,
             described_as=to_plain(config),
         )
@@ -133,12 +138,15 @@ def run(config: RunConfig, source: Source) -> int:
         # Everything is final before the environment is closed: simulators are known to crash on their way out.
         shown = sum(episode.frames for episode in result.episodes)
         filmed = video.report(shown) if video is not None else None
+        recorded = dataset.report() if dataset is not None else None
         faults = [result.fault] if result.fault is not None else []
         try:
-            session_file.complete(result, filmed)
+            session_file.complete(result, filmed, recorded)
         except RecordingError as error:
             faults.append(error)
-        _tell(config, result, filmed, session_file, faults)
+        _tell(config, result, _written(filmed, recorded, session_file), faults)
+        if recorded is not None and recorded["episodes"] and config.dataset.push_to_hub:
+            _push(config)
     return _status(result, faults, signals)
 
 
@@ -235,9 +243,61 @@ def _progress(config: RunConfig, console: Console | None) -> PlainProgress | Liv
     return LiveProgress(config.session, console)
 
 
-def _sinks(config: RunConfig, video: VideoSink | None, progress: PlainProgress | LiveProgress | None) -> Iterator[Sink]:
+def _make_dataset(
+    config: RunConfig, source: Source, spec: EnvironmentSpec, prompt: PromptSource | PromptFile
+) -> DatasetSink | None:
+    if not config.dataset.wanted:
+        return None
+    max_hz = config.session.max_hz
+    return _made(
+        "dataset",
+        config.dataset,
+        source,
+        lambda: config.dataset.make(
+            spec,
+            max_hz or spec.control_hz,
+            robot_type=config.env.type,
+            task=prompt() or spec.prompt,
+            paced=max_hz > 0,
+            resume=config.resume,
+        ),
+    )
+
+
+def _traced(config: RunConfig, environment: Environment) -> Environment:
+    """The environment, telling its full state at every step where that is kept."""
+    if not (config.dataset.wanted and config.dataset.trace and isinstance(environment, Snapshots)):
+        return environment
+    from taketwo.datasets.trace import Traced
+
+    return Traced(environment)
+
+
+def _push(config: RunConfig) -> None:
+    """Send the dataset to the Hub, now that it is whole.
+
+    Raises:
+        TakeTwoError: it did not arrive; with what to do.
+    """
+    from taketwo.datasets.hub import push_to_hub
+
+    assert config.dataset.repo_id is not None
+    options = config.dataset
+    url = push_to_hub(options.folder(), config.dataset.repo_id, private=options.private, tags=options.tags)
+    if not config.quiet:
+        print(f"sent to {url}")
+
+
+def _sinks(
+    config: RunConfig,
+    video: VideoSink | None,
+    dataset: DatasetSink | None,
+    progress: PlainProgress | LiveProgress | None,
+) -> Iterator[Sink]:
     if video is not None:
         yield video
+    if dataset is not None:
+        yield dataset
     if progress is not None:
         yield progress
     if config.prompt_echo_every:
@@ -294,12 +354,11 @@ def _closing(what: str, close: Callable[[], None]) -> None:
 def _tell(
     config: RunConfig,
     result: SessionResult,
-    filmed: Mapping[str, Any] | None,
-    session_file: SessionFile,
+    written: Sequence[tuple[str, str]],
     faults: Sequence[BaseException],
 ) -> None:
     if not config.quiet:
-        print_summary(result, config.session.max_hz, _written(filmed, session_file))
+        print_summary(result, config.session.max_hz, written)
     sys.stdout.flush()
     if log.isEnabledFor(logging.DEBUG):
         for fault in faults:
@@ -308,7 +367,9 @@ def _tell(
         print(f"error: {line}", file=sys.stderr, flush=True)
 
 
-def _written(video: Mapping[str, Any] | None, session_file: SessionFile) -> list[tuple[str, str]]:
+def _written(
+    video: Mapping[str, Any] | None, dataset: Mapping[str, Any] | None, session_file: SessionFile
+) -> list[tuple[str, str]]:
     rows = []
     if video is not None and video["path"] is not None:
         size = f"{video['frames']} frames, {video['duration_s']:.2f} s at {video['fps']:g} fps"
@@ -317,8 +378,22 @@ def _written(video: Mapping[str, Any] | None, session_file: SessionFile) -> list
         if video["dropped"]:
             rows.append(("", f"{video['dropped']} frames are missing"))
         rows += [("warning", str(warning["message"])) for warning in video["warnings"]]
+    if dataset is not None:
+        rows += _dataset_rows(dataset)
     if session_file.path is not None:
         rows.append(("session", str(session_file.path)))
+    return rows
+
+
+def _dataset_rows(dataset: Mapping[str, Any]) -> list[tuple[str, str]]:
+    added, whole = dataset["episodes"], dataset["total_episodes"]
+    if not whole:
+        return [("dataset", "no episode was kept")]
+    before = f"; {whole} in all" if whole != added else ""
+    late = [f"episode {entry['episode']} ran at {entry['measured_hz']:.1f} Hz" for entry in dataset["late"]]
+    rows = [("dataset", dataset["path"]), ("", f"{added} episodes, {dataset['rows']} rows{before}")]
+    if late:
+        rows.append(("warning", f"its rows say {dataset['late'][0]['fps']:g} Hz, but {', '.join(late)}"))
     return rows
 
 

@@ -51,7 +51,7 @@ class PictureFile(Protocol):
         ...
 
 
-class VideoFile:
+class VideoLog:
     """A fragmented MP4: it plays up to its last picture at any time."""
 
     def __init__(self, path: Path, width: int, height: int, fps: Fraction, codec: Codec, crf: int, gop: int) -> None:

@@ -73,13 +73,16 @@ class Info:
         return json.dumps({"codebase_version": FORMAT_VERSION} | own | {"splits": splits} | dict(self.rest), indent=4)
 
     @classmethod
-    def load(cls, root: Path) -> Info:
+    def load(cls, root: Path, relative: str = INFO) -> Info:
         """Read it.
+
+        Args:
+            relative: where it is in the dataset.
 
         Raises:
             DatasetError: there is none, it is damaged, or of another version.
         """
-        path = root / INFO
+        path = root / relative
         try:
             plain = json.loads(path.read_text(encoding="utf-8"))
             version = plain.pop("codebase_version")
@@ -88,7 +91,7 @@ class Info:
             own["features"] = {key: Feature.from_json(feature) for key, feature in own["features"].items()}
             info = cls(**own, rest=plain)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise DatasetError(f"{root} is no LeRobot dataset: it has no {INFO}") from error
+            raise DatasetError(f"{root} is no LeRobot dataset: it has no {relative}") from error
         except OSError as error:
             raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -218,9 +221,9 @@ def load_episodes(root: Path, info: Info, stats: bool = False) -> list[EpisodeEn
     entries = []
     for path in sorted((root / EPISODES).glob("*/*.parquet")):
         try:
-            names = pq.read_schema(path).names
-            wanted = [name for name in names if stats or not name.startswith("stats/")]
-            rows = pq.read_table(path, columns=wanted, partitioning=None).to_pylist()
+            with pq.ParquetFile(path) as file:
+                names = file.schema_arrow.names
+                rows = file.read([name for name in names if stats or not name.startswith("stats/")]).to_pylist()
             entries += [EpisodeEntry.from_row(row, info.videos) for row in rows]
         except (OSError, pa.ArrowException, KeyError, TypeError) as error:
             raise DatasetError(f"{path} is damaged: {error}") from error
@@ -234,10 +237,27 @@ def load_episodes(root: Path, info: Info, stats: bool = False) -> list[EpisodeEn
 
 
 def episodes_table(entries: Sequence[EpisodeEntry]) -> pa.Table:
-    """Entries as the table that LeRobot reads."""
+    """Entries, one at least and with statistics of the same columns, as the table that LeRobot reads."""
     import pyarrow as pa
 
-    return pa.Table.from_pylist([entry.to_row() for entry in entries])
+    rows = [entry.to_row() for entry in entries]
+    types = pa.struct([(name, _column_type(name, value)) for name, value in rows[0].items()])
+    return pa.Table.from_struct_array(pa.array(rows, types))
+
+
+def _column_type(name: str, value: Any) -> pa.DataType:
+    import pyarrow as pa
+
+    if name == "tasks":
+        return pa.list_(pa.string())
+    depth = 0
+    while isinstance(value, list):
+        depth, value = depth + 1, value[0]
+    whole = name.endswith(("/count", "_index", "length"))
+    column = pa.int64() if whole else pa.float64()
+    for _ in range(depth):
+        column = pa.list_(column)
+    return column
 
 
 def load_tasks(root: Path) -> list[str]:

@@ -176,13 +176,15 @@ def write_row_groups(target: Path, tables: Iterable[pa.Table]) -> None:
     """
     writer: pq.ParquetWriter | None = None
     pending: list[pa.Table] = []
+    pending_bytes = 0
     try:
         for table in tables:
             writer = writer or pq.ParquetWriter(target, table.schema, compression="snappy")
             pending.append(table)
-            if sum(waiting.nbytes for waiting in pending) >= ROW_GROUP_BYTES:
+            pending_bytes += table.nbytes
+            if pending_bytes >= ROW_GROUP_BYTES:
                 writer.write_table(pa.concat_tables(pending))
-                pending.clear()
+                pending, pending_bytes = [], 0
         if writer is not None:
             if pending:
                 writer.write_table(pa.concat_tables(pending))

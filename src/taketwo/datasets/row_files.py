@@ -18,9 +18,10 @@ from taketwo.errors import DatasetError, one_line
 
 EPISODE, FRAME = "episode_index", "frame_index"
 
-PICTURES_AT_ONCE = 8
-PICTURES_BUFFER_BYTES = 1 << 18
-"""What is held at least while pictures are looked for."""
+ROWS_AT_ONCE, PICTURES_AT_ONCE = 4096, 8
+BUFFER_BYTES = 1 << 18
+"""How much is in memory of a file while an episode is looked for: many files, such as those that LeRobot converted,
+have a single row group with all their episodes."""
 
 
 class RowFile:
@@ -34,13 +35,16 @@ class RowFile:
         """
         self.path = path
         with _reading(path):
-            self._file = pq.ParquetFile(path)
+            self._file = pq.ParquetFile(path, buffer_size=BUFFER_BYTES)
             self.columns = frozenset(self._file.schema_arrow.names)
             self._episodes = _Ranges.of(self._file.metadata, EPISODE)
             self._frames = _Ranges.of(self._file.metadata, FRAME)
+        self._scan: _Scan | None = None
 
     def rows(self, episode: int, length: int, columns: Sequence[str]) -> pa.Table:
         """The rows of an episode.
+
+        Episodes that are asked for in their order are found in one pass over the file.
 
         Args:
             length: how many there must be.
@@ -50,11 +54,18 @@ class RowFile:
             DatasetError: the file is damaged, lacks a column, or has another number of rows.
         """
         self._check(columns)
+        groups, wanted = self._episodes.having(episode), tuple(dict.fromkeys((*columns, EPISODE)))
         with _reading(self.path):
-            table = self._file.read_row_groups(self._groups(episode), columns=[*{*columns, EPISODE}])
-            mine = table.column(EPISODE).to_numpy() == episode
-            self._check_length(episode, int(mine.sum()), length)
-            return table.filter(pa.array(mine)).select(list(columns))
+            scan, self._scan = self._scan, None  # one that fails is not used again
+            found = scan.take(episode) if scan is not None and (scan.groups, scan.columns) == (groups, wanted) else []
+            if not found:
+                scan = _Scan(self._file, groups, wanted)
+                found = scan.take(episode)
+            self._scan = scan
+        rows = sum(part.num_rows for part in found)
+        if rows != length:
+            raise DatasetError(f"{self.path} has {rows} rows of episode {episode}, and there should be {length}")
+        return pa.Table.from_batches(found) if found else self._file.schema_arrow.empty_table()
 
     def pictures(self, episode: int, column: str, first: int) -> Iterator[bytes]:
         """The encoded pictures of an episode from row `first` on, in order; few are in memory at a time.
@@ -66,8 +77,8 @@ class RowFile:
         """
         self._check([column, FRAME])
         with _reading(self.path):
-            groups = [group for group in self._groups(episode) if self._frames.high[group] >= first]
-            with pq.ParquetFile(self.path, metadata=self._file.metadata, buffer_size=PICTURES_BUFFER_BYTES) as file:
+            groups = [group for group in self._episodes.having(episode) if self._frames.high[group] >= first]
+            with pq.ParquetFile(self.path, metadata=self._file.metadata, buffer_size=BUFFER_BYTES) as file:
                 for batch in file.iter_batches(PICTURES_AT_ONCE, row_groups=groups, columns=[EPISODE, FRAME, column]):
                     mine = (_numbers(batch, EPISODE) == episode) & (_numbers(batch, FRAME) >= first)
                     for picture in batch.column(column).filter(pa.array(mine)).to_pylist():
@@ -88,18 +99,39 @@ class RowFile:
 
     def close(self) -> None:
         """Close the file."""
+        self._scan = None
         self._file.close(force=True)
-
-    def _groups(self, episode: int) -> list[int]:
-        return self._episodes.having(episode)
 
     def _check(self, columns: Sequence[str]) -> None:
         if missing := [column for column in (*columns, EPISODE) if column not in self.columns]:
             raise DatasetError(f"{self.path} has no column {missing[0]!r}")
 
-    def _check_length(self, episode: int, found: int, length: int) -> None:
-        if found != length:
-            raise DatasetError(f"{self.path} has {found} rows of episode {episode}, and there should be {length}")
+
+class _Scan:
+    """A pass over row groups that takes out episodes; few rows are in memory at a time."""
+
+    def __init__(self, file: pq.ParquetFile, groups: list[int], columns: tuple[str, ...]) -> None:
+        self.groups = groups
+        self.columns = columns
+        self._batches = file.iter_batches(ROWS_AT_ONCE, row_groups=groups, columns=list(columns))
+        self._rest: pa.RecordBatch | None = None
+
+    def take(self, episode: int) -> list[pa.RecordBatch]:
+        """The rows of an episode; none where it does not follow the one that was taken last."""
+        found: list[pa.RecordBatch] = []
+        while (batch := self._next()) is not None:
+            mine = np.flatnonzero(_numbers(batch, EPISODE) == episode)
+            if mine.size:
+                found.append(batch.take(pa.array(mine)))
+            end = int(mine[-1]) + 1 if mine.size else 0
+            if found and end < batch.num_rows:
+                self._rest = batch.slice(end)
+                break
+        return found
+
+    def _next(self) -> pa.RecordBatch | None:
+        batch, self._rest = self._rest, None
+        return batch if batch is not None else next(self._batches, None)
 
 
 def to_numpy(column: pa.ChunkedArray, feature: Feature, where: str) -> NDArray[Any]:
@@ -137,12 +169,14 @@ class _Ranges:
     @classmethod
     def of(cls, metadata: Any, column: str) -> _Ranges:
         """As the file has it; where it does not tell, any may be there."""
-        low = np.zeros(metadata.num_row_groups, np.int64)
-        high = np.full(metadata.num_row_groups, np.iinfo(np.int64).max)
-        names = [metadata.schema.column(number).path for number in range(metadata.num_columns)]
+        groups = metadata.num_row_groups
+        low, high = np.zeros(groups, np.int64), np.full(groups, np.iinfo(np.int64).max)
+        # Names out of `metadata.schema` would tie it to itself, and keep it in memory after the file is closed.
+        numbers = range(metadata.num_columns if groups else 0)
+        names = [metadata.row_group(0).column(number).path_in_schema for number in numbers]
         if column in names:
             number = names.index(column)
-            for group in range(metadata.num_row_groups):
+            for group in range(groups):
                 statistics = metadata.row_group(group).column(number).statistics
                 if statistics is not None and statistics.has_min_max:
                     low[group], high[group] = statistics.min, statistics.max

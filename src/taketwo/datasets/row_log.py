@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,7 +60,6 @@ class RowLog:
         try:
             self._flush()
             self._writer.close()
-            os.fsync(self._file.fileno())
         except OSError as error:
             raise cannot_write(self._path, error) from error
         finally:

@@ -123,7 +123,7 @@ class DatasetConfig:
 
         Args:
             control_hz: rows a second that the session stands for.
-            task: the instruction that the session begins with, where there is one.
+            task: the instruction that the session begins with, where it is not the environment's own.
             paced: whether it runs by the clock, so that its real rate means something.
             stored: called on the sink's thread when an episode is whole, with its index and its rows.
 
@@ -146,16 +146,16 @@ class DatasetConfig:
             for key, feature in session_features(spec, cameras, self.video).items()
         }
         info = Info(control_hz, features, robot_type or spec.name)
-        first_task = task or self.single_task or spec.name
+        first_task = task or spec.prompt or self.single_task or spec.name
         root = self.folder()
-        writer = DatasetWriter.resume(root, info, video) if resume else DatasetWriter.create(root, info, video)
+        writer = DatasetWriter.resume(root, info) if resume else DatasetWriter.create(root, info)
         if writer.tasks and first_task not in writer.tasks and not self.new_task:
-            writer.close()
+            writer.release()
             raise ConfigError(
                 f"cannot resume {root}: its tasks are {', '.join(map(repr, writer.tasks))} and this one is "
                 f"{first_task!r}; to add a task on purpose give --dataset.new_task=true"
             )
-        return DatasetSink(writer, cameras, self, first_task, paced, stored)
+        return DatasetSink(writer, video, cameras, self, first_task, paced, stored)
 
 
 class DatasetSink:
@@ -172,6 +172,7 @@ class DatasetSink:
     def __init__(
         self,
         writer: DatasetWriter,
+        video: VideoSettings,
         cameras: tuple[str, ...],
         config: DatasetConfig,
         task: str,
@@ -180,6 +181,7 @@ class DatasetSink:
     ) -> None:
         """Use `DatasetConfig.make`."""
         self._writer = writer
+        self._video = video
         self._cameras = cameras
         self._config = config
         self._task = task
@@ -189,7 +191,7 @@ class DatasetSink:
         self._times: list[float] = []
         self._interventions = 0
         self._traced = False
-        self._closed = False
+        self._begun = self._closed = False
         self._notes: list[EpisodeNote] = []
 
     def cameras(self, frame: int) -> Collection[str]:
@@ -205,15 +207,15 @@ class DatasetSink:
         try:
             self._on(event)
         except BaseException as error:
-            begun = self._take is not None
+            under_way = self._take is not None
             self._abandon()
             if isinstance(error, TakeTwoError):
-                raise RecordingError(self._what_is_safe(error, begun)) from error
+                raise RecordingError(self._what_is_safe(error, under_way)) from error
             raise
 
     def abandon(self) -> None:
-        """Let go of a dataset whose session never began. Safe to call after it."""
-        if not self._closed:
+        """Let go of a dataset whose session never began. Does nothing once it has: then its thread is in charge."""
+        if not self._begun:
             self._abandon()
 
     def report(self) -> dict[str, Any]:
@@ -233,6 +235,7 @@ class DatasetSink:
     def _on(self, event: Event) -> None:
         match event:
             case SessionStart():
+                self._begun = True
                 self._writer.describe(
                     {
                         "started_at": _now(),
@@ -259,7 +262,7 @@ class DatasetSink:
 
         header = TakeHeader(episode.index, episode.seed, self._writer.session, _now())
         self._times, self._interventions, self._traced = [], 0, False
-        self._take = self._writer.begin(header)
+        self._take = self._writer.begin(header, self._video)
 
     def _add(self, event: StepTaken) -> None:
         assert self._take is not None
@@ -335,10 +338,10 @@ class DatasetSink:
             self._closed = True
             self._writer.release()
 
-    def _what_is_safe(self, error: TakeTwoError, begun: bool) -> str:
+    def _what_is_safe(self, error: TakeTwoError, under_way: bool) -> str:
         root, whole = self._writer.root, self._writer.info.total_episodes
         text = f"{one_line(error)}. {whole} whole {'episode is' if whole == 1 else 'episodes are'} safe in {root}"
-        return f"{text}; what there is of the one under way: taketwo dataset repair {root}" if begun else text
+        return f"{text}; what there is of the one under way: taketwo dataset repair {root}" if under_way else text
 
 
 def _numbers(values: FloatArray) -> Any:

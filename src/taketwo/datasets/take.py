@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from taketwo.datasets.camera import CameraThread, PictureFile, PngLog, VideoFile
+from taketwo.datasets.camera import CameraThread, PictureFile, PngLog, VideoLog
 from taketwo.datasets.codecs import Codec
 from taketwo.datasets.features import BOOKKEEPING, Feature, arrow_schema
 from taketwo.datasets.layout import TAKES
@@ -199,4 +199,4 @@ def _picture_file(folder: Path, key: str, feature: Feature, fps: Fraction, video
     if not feature.is_video:
         return PngLog(path)
     height, width, _ = feature.shape
-    return VideoFile(path, width, height, fps, video.codec, video.crf, video.gop)
+    return VideoLog(path, width, height, fps, video.codec, video.crf, video.gop)

@@ -16,7 +16,7 @@ from taketwo.datasets.metadata import EpisodeNote, Info
 from taketwo.datasets.packing import pack
 from taketwo.datasets.statistics import Statistics
 from taketwo.datasets.take import Take, TakeHeader, VideoSettings, unfinished_takes
-from taketwo.datasets.transaction import commit_pending, finish_commit
+from taketwo.datasets.transaction import Transaction, commit_pending, finish_commit
 from taketwo.errors import ConfigError, DatasetError
 from taketwo.recording.naming import cannot_write
 from taketwo.recording.plain import to_json
@@ -36,17 +36,16 @@ class DatasetWriter:
         session: number of the file that tells what the present episodes are recorded with.
     """
 
-    def __init__(self, root: Path, catalog: Catalog, lock: DatasetLock, video: VideoSettings) -> None:
-        """Use `create` or `resume`."""
+    def __init__(self, root: Path, catalog: Catalog, lock: DatasetLock) -> None:
+        """Use `create`, `resume` or `reopen`."""
         self.root = root
-        self.session = sum(1 for _ in (root / SESSIONS).glob("session-*.json"))
+        self.session = _next_session(root)
         self._catalog = catalog
         self._lock = lock
-        self._video = video
-        self._description: str | None = None
+        self._grown = self._released = False
 
     @classmethod
-    def create(cls, root: Path, info: Info, video: VideoSettings) -> DatasetWriter:
+    def create(cls, root: Path, info: Info) -> DatasetWriter:
         """Begin a new dataset. It appears with its first episode.
 
         Raises:
@@ -64,10 +63,10 @@ class DatasetWriter:
         except BaseException:
             lock.release()
             raise
-        return cls(root, Catalog(info), lock, video)
+        return cls(root, Catalog(info), lock)
 
     @classmethod
-    def resume(cls, root: Path, info: Info, video: VideoSettings) -> DatasetWriter:
+    def resume(cls, root: Path, info: Info) -> DatasetWriter:
         """Go on with a dataset that is there.
 
         Args:
@@ -79,16 +78,35 @@ class DatasetWriter:
         """
         if not (root / INFO).exists() and not commit_pending(root):
             raise DatasetError(f"there is no dataset in {root} to resume: leave out --resume to begin one")
+        writer = cls.reopen(root)
+        try:
+            check_same(root, info, writer.info)
+        except BaseException:
+            writer.release()
+            raise
+        return writer
+
+    @classmethod
+    def reopen(cls, root: Path) -> DatasetWriter:
+        """Go on with a dataset as it is, or with the take of one that has no episode yet.
+
+        What a process that died was about to put down is finished first.
+
+        Raises:
+            DatasetError: there is none, it is damaged, or another process writes it.
+            RecordingError: it cannot be written.
+        """
         lock = DatasetLock(root)
         try:
             if commit_pending(root):
                 finish_commit(root)
-            catalog = Catalog.load(root)
-            check_same(root, info, catalog.info)
+            Transaction(root).cancel()  # what was staged and never put down
+            begun = (root / PLANNED_INFO).exists() and not (root / INFO).exists()
+            catalog = Catalog(Info.load(root, PLANNED_INFO)) if begun else Catalog.load(root)
         except BaseException:
             lock.release()
             raise
-        return cls(root, catalog, lock, video)
+        return cls(root, catalog, lock)
 
     @property
     def info(self) -> Info:
@@ -101,10 +119,18 @@ class DatasetWriter:
         return self._catalog.tasks
 
     def describe(self, description: Mapping[str, Any]) -> None:
-        """What the coming episodes are recorded with; put down with the first of them."""
-        self._description = to_json(description, indent=2) + "\n"
+        """What the coming episodes are recorded with; it joins the dataset with the first of them.
 
-    def begin(self, header: TakeHeader) -> Take:
+        Raises:
+            RecordingError: it cannot be written.
+        """
+        path = self.root / WORK / Path(session_path(self.session)).name
+        try:
+            path.write_text(to_json(description, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+    def begin(self, header: TakeHeader, video: VideoSettings) -> Take:
         """Begin an episode.
 
         Raises:
@@ -112,7 +138,7 @@ class DatasetWriter:
         """
         number = 1 + max((int(path.name) for path in unfinished_takes(self.root)), default=-1)
         folder = self.root / TAKES / f"{number:06d}"
-        return Take(folder, header, self.info.features, exact_fps(self.info.fps), self._video)
+        return Take(folder, header, self.info.features, exact_fps(self.info.fps), video)
 
     def keep(self, take: Take, note: EpisodeNote) -> EpisodeNote:
         """Make a take the next episode; returns the note with the episode's index.
@@ -129,10 +155,12 @@ class DatasetWriter:
             RecordingError: the disk does not take it.
             DatasetError: the take is damaged.
         """
-        also = {session_path(note.session): self._description} if self._description is not None else {}
+        relative = session_path(note.session)
+        described = self.root / WORK / Path(relative).name
+        also = {relative: described.read_text(encoding="utf-8")} if described.exists() else {}
         note = replace(note, index=self.info.total_episodes)
         self._catalog = add_episode(self.root, self._catalog, take, note, pictures, also)
-        self._description = None
+        self._grown = True
         if self._catalog.loose >= LOOSE_FILES:
             self._catalog = pack(self.root, self._catalog, slice(-self._catalog.loose, None))
         return note
@@ -144,16 +172,26 @@ class DatasetWriter:
             DatasetError, RecordingError: it cannot be packed; the dataset is whole then too, in more files.
         """
         try:
-            if self._catalog.loose:
+            if self._grown:
                 self._catalog = pack(self.root, self._catalog)
         finally:
             self.release()
 
     def release(self) -> None:
-        """Let others write, and leave everything as it is."""
-        if not unfinished_takes(self.root):
-            (self.root / PLANNED_INFO).unlink(missing_ok=True)
+        """Let others write, and leave everything as it is. Safe to call twice."""
+        if self._released:
+            return
+        self._released = True
+        if not unfinished_takes(self.root) and not commit_pending(self.root):
+            for planned in (self.root / PLANNED_INFO, *(self.root / WORK).glob("session-*.json")):
+                planned.unlink(missing_ok=True)
         self._lock.release()
+
+
+def _next_session(root: Path) -> int:
+    """A number that neither an episode nor an unfinished take refers to."""
+    names = [path.stem for folder in (SESSIONS, WORK) for path in (root / folder).glob("session-*.json")]
+    return 1 + max((int(name.removeprefix("session-")) for name in names), default=-1)
 
 
 def check_new(root: Path) -> None:

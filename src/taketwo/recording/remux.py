@@ -106,15 +106,13 @@ def top_level_boxes(file: BinaryIO) -> Iterator[tuple[str, int, int]]:
         start += size
 
 
-def salvage(path: Path) -> int:
-    """Cut off what a full disk left half written at the end of a fragmented MP4; returns the frames that remain.
-
-    A file without any is removed.
+def whole_frames(path: Path) -> tuple[int, int]:
+    """Frames of a fragmented MP4 that are wholly there, and the length in bytes up to the end of the last one.
 
     Raises:
-        RecordingError: it cannot be read or changed.
+        RecordingError: it cannot be read.
     """
-    with writing(path), path.open("r+b") as file:
+    with writing(path), path.open("rb") as file:
         length = file.seek(0, os.SEEK_END)
         frames = whole = 0
         for kind, _, end in top_level_boxes(file):
@@ -124,7 +122,20 @@ def salvage(path: Path) -> int:
                 frames += 1
             if kind != "moof":
                 whole = end
-        file.truncate(whole)
+        return frames, whole
+
+
+def salvage(path: Path) -> int:
+    """Cut off what a full disk left half written at the end of a fragmented MP4; returns the frames that remain.
+
+    A file without any is removed.
+
+    Raises:
+        RecordingError: it cannot be read or changed.
+    """
+    frames, whole = whole_frames(path)
+    with writing(path):
+        os.truncate(path, whole)
     if not frames:
         path.unlink()
     return frames

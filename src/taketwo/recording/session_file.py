@@ -66,11 +66,14 @@ class SessionFile:
         self._content |= summary(self._episodes, self._subsample, wall_s)
         self._write()
 
-    def complete(self, result: SessionResult, video: Mapping[str, Any] | None) -> None:
+    def complete(
+        self, result: SessionResult, video: Mapping[str, Any] | None, dataset: Mapping[str, Any] | None = None
+    ) -> None:
         """Write the final content, after the session.
 
         Args:
             video: what `VideoSink.report` says, or None where nothing was filmed.
+            dataset: what the dataset's sink reports, or None where there is none.
 
         Raises:
             RecordingError: the file cannot be written.
@@ -90,6 +93,7 @@ class SessionFile:
                 "dropped": result.dropped,
             },
             "video": video,
+            "dataset": dataset,
         }
         self._write()
 
@@ -105,6 +109,7 @@ class SessionFile:
             "steps_per_second": 0.0,
             "episodes": [],
             "video": None,
+            "dataset": None,
             "loop": None,
             "started_at": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
             "taketwo": __version__,

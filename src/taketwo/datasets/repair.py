@@ -1,0 +1,180 @@
+"""What a crash left of a dataset: finding it, and making the best of it."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import av
+import numpy as np
+import pyarrow as pa
+
+from taketwo.datasets.commit import exact_fps
+from taketwo.datasets.features import CAPTURE_TIME, INTERVENTION, REWARD, Feature
+from taketwo.datasets.layout import INFO
+from taketwo.datasets.metadata import EpisodeNote, Info
+from taketwo.datasets.row_log import read_row_log
+from taketwo.datasets.statistics import PixelStatistics, Statistics
+from taketwo.datasets.take import ROWS, TRACE, TakeHeader, picture_path, remove_take, unfinished_takes
+from taketwo.datasets.trace import logged_steps
+from taketwo.datasets.transaction import commit_pending
+from taketwo.datasets.video_files import reading
+from taketwo.datasets.writer import PLANNED_INFO, DatasetWriter
+from taketwo.errors import DatasetError, TakeTwoError
+from taketwo.recording.remux import whole_frames
+from taketwo.types import Outcome, Pixels
+
+
+@dataclass(frozen=True)
+class UnfinishedTake:
+    """An episode that was neither kept nor discarded.
+
+    Attributes:
+        folder: its files.
+        rows: that can be saved: up to its last whole second.
+        seconds: that these are.
+    """
+
+    folder: Path
+    rows: int
+    seconds: int
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What a crash left.
+
+    Attributes:
+        pending: whether a change was interrupted, which only has to be finished.
+        takes: episodes that were under way.
+    """
+
+    pending: bool
+    takes: tuple[UnfinishedTake, ...]
+
+
+def inspect(root: Path) -> Damage:
+    """Look, and change nothing.
+
+    Raises:
+        DatasetError: there is neither a dataset nor the beginning of one.
+    """
+    return Damage(commit_pending(root), tuple(_inspect_take(take, _info(root)) for take in unfinished_takes(root)))
+
+
+def repair(root: Path, salvage: bool = False, discard: bool = False) -> list[str]:
+    """Finish what was interrupted; returns what was done and what is left to do, in lines for a person.
+
+    Args:
+        salvage: make an episode of each unfinished take that has a whole second.
+        discard: remove the unfinished takes, or those that `salvage` could not use.
+
+    Raises:
+        DatasetError: there is nothing to repair it from, or another process writes it.
+        RecordingError: the disk does not take it; nothing is lost.
+    """
+    pending = commit_pending(root)
+    if not (root / INFO).exists() and not (root / PLANNED_INFO).exists() and not pending:
+        raise DatasetError(f"{root} is no LeRobot dataset: it has no {INFO}")
+    writer = DatasetWriter.reopen(root)
+    lines = ["finished a change that had been interrupted"] if pending else []
+    try:
+        for folder in unfinished_takes(root):
+            lines.append(_deal_with(writer, folder, salvage, discard))
+        writer.close()
+    finally:
+        writer.release()
+    count = writer.info.total_episodes
+    return [*lines, f"{count} whole {'episode' if count == 1 else 'episodes'} in {root}"]
+
+
+def _deal_with(writer: DatasetWriter, folder: Path, salvage: bool, discard: bool) -> str:
+    take = _inspect_take(folder, writer.info)
+    if salvage and take.rows:
+        note, pictures = _measure(writer.info, take)
+        note = writer.add(folder, note, pictures)
+        return f"saved {take.seconds} s of an unfinished take as episode {note.index} ({note.length} rows)"
+    if discard:
+        remove_take(folder)
+        return f"removed an unfinished take of {take.seconds} s"
+    if not take.rows:
+        return f"an unfinished take of less than a second is in {folder}; --discard=true removes it"
+    return (
+        f"an unfinished take of {take.seconds} s is in {folder}: --salvage=true makes an episode of it, "
+        "--discard=true removes it"
+    )
+
+
+def _info(root: Path) -> Info:
+    return Info.load(root) if (root / INFO).exists() else Info.load(root, PLANNED_INFO)
+
+
+def _inspect_take(folder: Path, info: Info) -> UnfinishedTake:
+    fps = exact_fps(info.fps)
+    cameras = [picture_path(folder, key, feature) for key, feature in info.features.items() if feature.is_camera]
+    try:
+        TakeHeader.load(folder)
+        rows = min([len(_log(folder / ROWS)), *map(_pictures_there, cameras)])
+    except TakeTwoError:  # it was cut off before its files had begun
+        rows = 0
+    seconds = math.floor(rows / fps)
+    return UnfinishedTake(folder, math.floor(seconds * fps), seconds)
+
+
+def _pictures_there(path: Path) -> int:
+    return whole_frames(path)[0] if path.suffix == ".mp4" else len(_log(path))
+
+
+def _log(path: Path) -> pa.Table:
+    try:
+        return read_row_log(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DatasetError(f"{path} is damaged: {error}") from error
+
+
+def _measure(info: Info, take: UnfinishedTake) -> tuple[EpisodeNote, dict[str, Statistics]]:
+    """What a finished episode would have counted while it ran."""
+    header = TakeHeader.load(take.folder)
+    rows = _log(take.folder / ROWS).slice(0, take.rows)
+    times = rows[CAPTURE_TIME].to_numpy()
+    note = EpisodeNote(
+        index=0,  # the writer fills it in
+        length=take.rows,
+        outcome=str(Outcome.FAULT),
+        reason="cut off by a crash; saved up to its last whole second",
+        success=None,
+        seed=header.seed,
+        session=header.session,
+        started_at=header.started_at,
+        duration_s=float(times[-1] - times[0] + 1 / info.fps),
+        reward_sum=float(np.sum(rows[REWARD].to_numpy())),
+        interventions=int(np.sum(rows[INTERVENTION].to_numpy(zero_copy_only=False))),
+        traced=logged_steps(take.folder / TRACE) >= take.rows,
+        salvaged=True,
+    )
+    cameras = {key: feature for key, feature in info.features.items() if feature.is_camera}
+    return note, {key: _statistics(take, key, feature) for key, feature in cameras.items()}
+
+
+def _statistics(take: UnfinishedTake, key: str, feature: Feature) -> Statistics:
+    path = picture_path(take.folder, key, feature)
+    statistics = PixelStatistics(feature.shape[0], feature.shape[1])
+    for pixels in islice(_decoded(path), take.rows):
+        statistics.add(pixels)
+    return statistics.result()
+
+
+def _decoded(path: Path) -> Iterator[Pixels]:
+    if path.suffix != ".mp4":
+        from PIL import Image
+
+        for png in _log(path)["bytes"]:
+            yield np.asarray(Image.open(io.BytesIO(png.as_py())))
+        return
+    with reading(path), av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
