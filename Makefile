@@ -6,13 +6,15 @@ BIN = $(VENV)/bin
 DEMO_DIR ?= outputs/demo
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links pyproject.toml
+COMPILE_PEER = $(BIN)/uv pip compile --quiet --python-platform linux --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links --python-version
 
-.PHONY: demo test setup setup-dev check format benchmark pins clean
+.PHONY: demo test setup setup-dev peers check format benchmark pins clean
 
 demo: setup  ## Run three episodes of a bimanual robot handing over a cube, into one video.
 	$(BIN)/taketwo run --session.num_episodes=3 --session.seed=5 --output_dir=$(DEMO_DIR)
 
-test: setup-dev check  ## Lint, types and every test.
+test: setup-dev check peers  ## Lint, types and every test.
 	$(BIN)/python -m pytest
 
 check: setup-dev
@@ -20,12 +22,17 @@ check: setup-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+peers: setup-dev  ## Build the environments with LeRobot itself; without them its tests are skipped.
+	-scripts/peer_environment.sh 0.4.4 >/dev/null
+	-scripts/peer_environment.sh 0.6.1 >/dev/null
+
 format: setup-dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 benchmark: setup-dev  ## Measure against openpi's client runtime; builds its environment on first use.
 	$(BIN)/python benchmarks/session.py --markdown docs/performance.md
+	$(BIN)/python benchmarks/dataset.py --markdown docs/performance.md
 
 setup: $(VENV)/run.stamp
 setup-dev: $(VENV)/dev.stamp
@@ -52,6 +59,8 @@ pins: setup  ## Pin anew what pyproject.toml asks for.
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --upgrade requirements/bench-openpi.in \
 		--output-file requirements/bench-openpi.txt
+	$(COMPILE_PEER) 3.11 requirements/peer-lerobot-0.4.4.in --output-file requirements/peer-lerobot-0.4.4.txt
+	$(COMPILE_PEER) 3.12 requirements/peer-lerobot-0.6.1.in --output-file requirements/peer-lerobot-0.6.1.txt
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

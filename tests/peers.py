@@ -24,7 +24,7 @@ def peer_python(version):
     return python
 
 
-def run_in_peer(version, script, *arguments, timeout=120):
+def run_in_peer(version, script, *arguments, timeout=300):
     """Run a probe beside LeRobot and return the JSON object of its last line.
 
     Raises:
@@ -35,7 +35,7 @@ def run_in_peer(version, script, *arguments, timeout=120):
     return json.loads(lines[-1])
 
 
-def peer_output(version, *arguments, timeout=120):
+def peer_output(version, *arguments, timeout=300):
     """What LeRobot's Python prints for these arguments, without network and with caches of its own.
 
     Raises:
@@ -43,7 +43,8 @@ def peer_output(version, *arguments, timeout=120):
     """
     command = [str(part) for part in (peer_python(version), *arguments)]
     with tempfile.TemporaryDirectory() as cache_folder:
-        environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": cache_folder, "PYTHONWARNINGS": "ignore"}
+        own = {"HF_HUB_OFFLINE": "1", "HF_HOME": cache_folder, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
+        environment = os.environ | own
         for name in ("PYTHONPATH", "HF_LEROBOT_HOME", "HF_DATASETS_CACHE"):
             environment.pop(name, None)
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)

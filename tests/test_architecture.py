@@ -91,6 +91,9 @@ def test_types_know_nothing_but_errors():
         "taketwo.policies.remote",
         "taketwo.control.config",
         "taketwo.recording.video",
+        "taketwo.datasets.sink",
+        "taketwo.datasets.reader",
+        "taketwo.viewing.rerun_log",
         "taketwo.cli.main",
     ],
 )

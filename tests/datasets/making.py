@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 
 import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from taketwo.datasets.camera import VideoSettings
 from taketwo.datasets.codecs import find_codec
 from taketwo.datasets.features import (
     ACTION,
@@ -21,7 +23,7 @@ from taketwo.datasets.features import (
 )
 from taketwo.datasets.layout import STATS, FilePlace, data_path, video_path
 from taketwo.datasets.metadata import EpisodeNote, Info
-from taketwo.datasets.take import TakeHeader, VideoSettings
+from taketwo.datasets.take import TakeHeader, VideoEncoders
 from taketwo.datasets.writer import DatasetWriter
 
 FPS = 20
@@ -89,9 +91,9 @@ def make_dataset(root, episodes, *, video=True, names=("lift", "grip"), notes=Tr
     features = {key: feature for key, feature in columns.items() if key not in leave_out} | BOOKKEEPING
     info = Info(FPS, features, data_files_size_in_mb=file_mb, video_files_size_in_mb=file_mb)
     writer = DatasetWriter.create(root, info)
-    video_settings = VideoSettings(find_codec("h264"), 23, FPS)
+    encoders = VideoEncoders(Fraction(FPS), VideoSettings(find_codec("h264"), 23, FPS))
     for number, plain in enumerate(episodes):
-        take = writer.begin(TakeHeader(number, number, 0, STARTED), video_settings)
+        take = writer.begin(TakeHeader(number, number, 0, STARTED), encoders)
         for row in range(len(plain["action"])):
             pictures = {IMAGE_PREFIX + camera: frames[row] for camera, frames in plain["cameras"].items()}
             values = {
@@ -101,7 +103,7 @@ def make_dataset(root, episodes, *, video=True, names=("lift", "grip"), notes=Tr
                 CAPTURE_TIME: plain["capture_time"][row],
             }
             take.add({key: value for key, value in values.items() if key in features}, plain["task"], pictures)
-        writer.keep(take, note_of(plain, number))
+        writer.keep(take.folder, note_of(plain, number), take.finish())
     writer.close()
     if not notes:
         for path in (root / "meta/taketwo/episodes").rglob("*.jsonl"):

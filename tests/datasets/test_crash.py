@@ -152,7 +152,7 @@ def small_disk(tmp_path):
     if mount.returncode != 0:
         pytest.skip("a small file system can be mounted by root only")
     yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 class Noisy(PointEnvironment):
@@ -183,5 +183,6 @@ def test_a_disk_that_fills_up_is_told_and_whole_episodes_are_kept(small_disk, vi
             assert len(list(dataset.frames(episode.index, "top"))) == episode.length
     assert len(found) >= 2
     assert found == [episode.steps for episode in whole][: len(found)]
-    queued = sum(episode.steps for episode in whole[len(found) :])
-    assert queued <= 2 * QUEUE_FRAMES  # the loop is this far ahead of the disk, and not further
+    # One episode was being put in its place and one recorded; the loop is ahead of these by a queue, not more.
+    queued = sum(episode.steps for episode in whole[len(found) + 2 :])
+    assert queued <= QUEUE_FRAMES

@@ -8,6 +8,9 @@ import pytest
 
 from tests.peers import VERSIONS, peer_output, run_in_peer
 
+pytestmark = pytest.mark.timeout(400)
+"""LeRobot alone takes eight seconds to import."""
+
 PROBES = Path(__file__).parent / "probes"
 
 

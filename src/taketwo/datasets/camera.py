@@ -5,13 +5,17 @@ from __future__ import annotations
 import io
 import queue
 import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import av
 import numpy as np
 import pyarrow as pa
+from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
 from taketwo.datasets.codecs import Codec, set_up
@@ -22,6 +26,9 @@ from taketwo.recording.encoder import BT601_SCALER, FRAGMENTED, LIMITED_RANGE, w
 from taketwo.session.punctuality import give_way
 from taketwo.types import Pixels
 
+if TYPE_CHECKING:
+    from taketwo.recording.encoder import VideoPacket
+
 QUEUE_FRAMES = 2
 """Pictures between the sink's thread and the encoder's. More would only be memory: the sink has its own queue."""
 
@@ -29,6 +36,15 @@ PNG_LEVEL = 1
 """zlib's fastest: a picture of 640x480 in a third of the time of the usual level, and a tenth larger."""
 
 PICTURE_SCHEMA = pa.schema([("bytes", pa.binary()), ("path", pa.string())])
+
+
+@dataclass(frozen=True)
+class VideoSettings:
+    """How the pictures of a dataset are compressed."""
+
+    codec: Codec
+    crf: float
+    gop: int
 
 
 class PictureFile(Protocol):
@@ -51,47 +67,108 @@ class PictureFile(Protocol):
         ...
 
 
+class VideoEncoder:
+    """Turns the pictures of a camera into packets, through all takes of a session: each one starts with a key frame.
+
+    One encoder for all of them, because one takes 10 MB and half a dozen milliseconds to set up.
+    """
+
+    def __init__(self, width: int, height: int, fps: Fraction, video: VideoSettings) -> None:
+        self._open = partial(_open_encoder, width, height, fps, video)
+        self._time_base = 1 / fps
+        self._reformatter = VideoReformatter()
+        self._container, self.stream = self._open()
+        self._frames = self._first = self._packets = 0
+
+    def begin_take(self) -> None:
+        """The next picture is the first of a take."""
+        if self._frames != self._first + self._packets:  # a take that failed left some inside
+            self._container, self.stream = self._open()
+        self._first, self._packets = self._frames, 0
+
+    def encode(self, pixels: Pixels) -> list[VideoPacket]:
+        """Packets, with the take's first one at 0; (H, W, 3) uint8 RGB of the encoder's size."""
+        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+        frame = self._reformatter.reformat(
+            frame, format="yuv420p", dst_colorspace=BT601_SCALER, dst_color_range=LIMITED_RANGE
+        )
+        frame.pts, frame.time_base = self._frames, self._time_base
+        begins = self._frames == self._first
+        frame.pict_type = PictureType.I if begins else PictureType.NONE
+        packets = self.stream.encode(frame)
+        if begins and packets and not packets[0].is_keyframe:  # not every encoder does what it is told
+            self._container, self.stream = self._open()
+            packets = self.stream.encode(frame)
+        self._frames += 1
+        return self._in_take(packets)
+
+    def end_take(self) -> list[VideoPacket]:
+        """What the encoder still holds of the take."""
+        if self._frames == self._first + self._packets:
+            return []
+        packets = self._in_take(self.stream.encode(None))
+        self._container, self.stream = self._open()  # an encoder that was flushed takes nothing more
+        return packets
+
+    def _in_take(self, packets: list[VideoPacket]) -> list[VideoPacket]:
+        for packet in packets:
+            assert packet.pts is not None
+            packet.pts = packet.dts = packet.pts - self._first
+            packet.time_base = self._time_base
+            packet.duration = 1
+        self._packets += len(packets)
+        return packets
+
+
+def _open_encoder(
+    width: int, height: int, fps: Fraction, video: VideoSettings
+) -> tuple[av.container.OutputContainer, av.VideoStream]:
+    """An encoder in a file in memory, of which only the header is written: other files take over its parameters."""
+    container = av.open(io.BytesIO(), "w", format="mp4", options=FRAGMENTED)
+    stream = cast("av.VideoStream", container.add_stream(video.codec.encoder, rate=fps))
+    context = stream.codec_context
+    set_up(context, width, height, fps, video.gop, video.codec, video.crf)
+    context.flags |= av.codec.context.Flags.global_header
+    if video.codec.tag is not None:
+        context.codec_tag = video.codec.tag
+    container.start_encoding()
+    return container, stream
+
+
 class VideoLog:
     """A fragmented MP4: it plays up to its last picture at any time."""
 
-    def __init__(self, path: Path, width: int, height: int, fps: Fraction, codec: Codec, crf: int, gop: int) -> None:
+    def __init__(self, path: Path, encoder: VideoEncoder) -> None:
         """Write the header.
 
         Raises:
             RecordingError: the file cannot be written.
         """
         self._path = path
-        self._frames = 0
-        self._time_base = 1 / fps
-        self._reformatter = VideoReformatter()
+        self._encoder = encoder
+        encoder.begin_take()
         with writing(path):
             self._container = av.open(str(path), "w", format="mp4", options=FRAGMENTED)
-            self._stream = cast("av.VideoStream", self._container.add_stream(codec.encoder, rate=fps))
-            context = self._stream.codec_context
-            set_up(context, width, height, fps, gop, codec, crf)
-            context.flags |= av.codec.context.Flags.global_header
-            if codec.tag is not None:
-                context.codec_tag = codec.tag
+            self._stream = self._container.add_stream_from_template(encoder.stream, opaque=True)
             self._container.start_encoding()
 
     def write(self, pixels: Pixels) -> None:
         """Append one picture."""
-        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-        frame = self._reformatter.reformat(
-            frame, format="yuv420p", dst_colorspace=BT601_SCALER, dst_color_range=LIMITED_RANGE
-        )
-        frame.pts, frame.time_base = self._frames, self._time_base
-        self._frames += 1
-        with writing(self._path):
-            self._container.mux(self._stream.encode(frame))
+        self._mux(self._encoder.encode(pixels))
 
     def close(self) -> None:
         """Write the last fragment."""
         with writing(self._path):
             try:
-                self._container.mux(self._stream.encode(None))
+                self._mux(self._encoder.end_take())
             finally:
                 self._container.close()
+
+    def _mux(self, packets: Sequence[VideoPacket]) -> None:
+        with writing(self._path):
+            for packet in packets:
+                packet.stream = self._stream
+                self._container.mux(packet)
 
 
 class PngLog:

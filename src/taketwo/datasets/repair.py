@@ -96,7 +96,7 @@ def _deal_with(writer: DatasetWriter, folder: Path, salvage: bool, discard: bool
     take = _inspect_take(folder, writer.info)
     if salvage and take.rows:
         note, pictures = _measure(writer.info, take)
-        note = writer.add(folder, note, pictures)
+        note = writer.keep(folder, note, pictures)
         return f"saved {take.seconds} s of an unfinished take as episode {note.index} ({note.length} rows)"
     if discard:
         remove_take(folder)

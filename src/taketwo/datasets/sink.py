@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,10 +32,13 @@ from taketwo.datasets.metadata import EpisodeNote, Info
 from taketwo.errors import ConfigError, RecordingError, TakeTwoError, one_line, one_of
 from taketwo.session.events import EpisodeEnd, EpisodeStart, Event, SessionEnd, SessionStart, StepTaken
 from taketwo.session.events import TerminalObservation as Terminal
+from taketwo.session.punctuality import give_way
 from taketwo.types import EnvironmentSpec, Episode, EpisodeInfo, FloatArray, Outcome
 
 if TYPE_CHECKING:
-    from taketwo.datasets.take import Take, VideoSettings
+    from taketwo.datasets.camera import VideoSettings
+    from taketwo.datasets.statistics import Statistics
+    from taketwo.datasets.take import Take, VideoEncoders
     from taketwo.datasets.writer import DatasetWriter
 
 SIMULATOR_STATE = "simulator_state"
@@ -75,7 +80,7 @@ class DatasetConfig:
     cameras: tuple[str, ...] = ()
     video: bool = True
     vcodec: str = "h264"
-    crf: int | None = None
+    crf: float | None = None
     gop: int = GOP
     trace: bool = True
     late: Late = "mark"
@@ -132,7 +137,9 @@ class DatasetConfig:
             DatasetError: there is a dataset and `resume` is not given, or none and it is; or it is in use.
             RecordingError: it cannot be written.
         """
-        from taketwo.datasets.take import VideoSettings
+        from taketwo.datasets.camera import VideoSettings
+        from taketwo.datasets.commit import exact_fps
+        from taketwo.datasets.take import VideoEncoders
         from taketwo.datasets.writer import DatasetWriter
 
         cameras = self.cameras or tuple(spec.cameras)
@@ -155,7 +162,8 @@ class DatasetConfig:
                 f"cannot resume {root}: its tasks are {', '.join(map(repr, writer.tasks))} and this one is "
                 f"{first_task!r}; to add a task on purpose give --dataset.new_task=true"
             )
-        return DatasetSink(writer, video, cameras, self, first_task, paced, stored)
+        encoders = VideoEncoders(exact_fps(control_hz), video)
+        return DatasetSink(writer, encoders, cameras, self, first_task, paced, stored)
 
 
 class DatasetSink:
@@ -172,7 +180,7 @@ class DatasetSink:
     def __init__(
         self,
         writer: DatasetWriter,
-        video: VideoSettings,
+        encoders: VideoEncoders,
         cameras: tuple[str, ...],
         config: DatasetConfig,
         task: str,
@@ -181,12 +189,15 @@ class DatasetSink:
     ) -> None:
         """Use `DatasetConfig.make`."""
         self._writer = writer
-        self._video = video
+        self._encoders = encoders
         self._cameras = cameras
         self._config = config
         self._task = task
         self._paced = paced
         self._stored = stored
+        # An episode is put into its place while the next one is recorded already.
+        self._keeper = ThreadPoolExecutor(1, "dataset-keeper", give_way)
+        self._keeping: Future[None] | None = None
         self._take: Take | None = None
         self._times: list[float] = []
         self._interventions = 0
@@ -207,7 +218,7 @@ class DatasetSink:
         try:
             self._on(event)
         except BaseException as error:
-            under_way = self._take is not None
+            under_way = self._take is not None or self._keeping is not None
             self._abandon()
             if isinstance(error, TakeTwoError):
                 raise RecordingError(self._what_is_safe(error, under_way)) from error
@@ -254,7 +265,9 @@ class DatasetSink:
             case EpisodeEnd(episode):
                 self._end(episode)
             case SessionEnd():
+                self._settle()
                 self._closed = True
+                self._keeper.shutdown()
                 self._writer.close()
 
     def _begin(self, episode: EpisodeInfo) -> None:
@@ -262,10 +275,12 @@ class DatasetSink:
 
         header = TakeHeader(episode.index, episode.seed, self._writer.session, _now())
         self._times, self._interventions, self._traced = [], 0, False
-        self._take = self._writer.begin(header, self._video)
+        self._take = self._writer.begin(header, self._encoders)
 
     def _add(self, event: StepTaken) -> None:
         assert self._take is not None
+        if self._keeping is not None and self._keeping.done():
+            self._settle()
         seen, result, decision = event.observation, event.result, event.decision
         self._trace(seen.extras.get(SIMULATOR_STATE), decision.sent)
         row = {
@@ -302,11 +317,26 @@ class DatasetSink:
                 f"{self._writer.info.fps:g}: it is refused; record at a rate that can be kept, or give "
                 "--dataset.late=mark"
             )
-        note = self._writer.keep(take, note)
+        pictures = take.finish()
+        self._settle()
+        self._keeping = self._keeper.submit(self._keep, take, note, pictures, episode.index)
         self._take = None
+
+    def _keep(self, take: Take, note: EpisodeNote, pictures: Mapping[str, Statistics], number: int) -> None:
+        note = self._writer.keep(take.folder, note, pictures)
         self._notes.append(note)
         if self._stored is not None:
-            self._stored(episode.index, note.length)
+            self._stored(number, note.length)
+
+    def _settle(self) -> None:
+        """Wait until the episode before is in its place.
+
+        Raises:
+            RecordingError: it cannot be put there.
+        """
+        keeping, self._keeping = self._keeping, None
+        if keeping is not None:
+            keeping.result()
 
     def _note(self, take: Take, episode: Episode) -> EpisodeNote:
         period = 1 / self._writer.info.fps
@@ -331,6 +361,9 @@ class DatasetSink:
 
     def _abandon(self) -> None:
         """Close what is open, and leave what is on the disk for `taketwo dataset repair`."""
+        with suppress(TakeTwoError):  # the error that led here is the one to tell
+            self._settle()
+        self._keeper.shutdown()
         if self._take is not None:
             self._take.abandon()
             self._take = None

@@ -49,8 +49,9 @@ class PixelStatistics:
         """
         values = np.arange(LEVELS) / (LEVELS - 1)
         total = self._counts[0].sum()
-        mean = self._counts @ values / total
-        variance = self._counts @ values**2 / total - mean**2
+        # Not by `@`: the linear algebra library behind it takes tens of MB for its first product.
+        mean = (self._counts * values).sum(axis=1) / total
+        variance = (self._counts * values**2).sum(axis=1) / total - mean**2
         below = np.cumsum(self._counts, axis=1)
         stats = {
             "min": values[np.argmax(self._counts > 0, axis=1)],

@@ -18,8 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from taketwo.datasets.camera import CameraThread, PictureFile, PngLog, VideoLog
-from taketwo.datasets.codecs import Codec
+from taketwo.datasets.camera import CameraThread, PictureFile, PngLog, VideoEncoder, VideoLog, VideoSettings
 from taketwo.datasets.features import BOOKKEEPING, Feature, arrow_schema
 from taketwo.datasets.layout import TAKES
 from taketwo.datasets.row_log import RowLog
@@ -37,13 +36,20 @@ TRACE = "trace.arrows"
 TASK = "task"
 
 
-@dataclass(frozen=True)
-class VideoSettings:
-    """How the pictures of a dataset are compressed."""
+class VideoEncoders:
+    """The encoders of a session's cameras, which go from one take to the next."""
 
-    codec: Codec
-    crf: int
-    gop: int
+    def __init__(self, fps: Fraction, video: VideoSettings) -> None:
+        self._fps = fps
+        self._video = video
+        self._by_key: dict[str, VideoEncoder] = {}
+
+    def of(self, key: str, feature: Feature) -> VideoEncoder:
+        """The one of a column; made when it is first asked for."""
+        if key not in self._by_key:
+            height, width, _ = feature.shape
+            self._by_key[key] = VideoEncoder(width, height, self._fps, self._video)
+        return self._by_key[key]
 
 
 @dataclass(frozen=True)
@@ -85,9 +91,12 @@ class Take:
     """
 
     def __init__(
-        self, folder: Path, header: TakeHeader, features: Mapping[str, Feature], fps: Fraction, video: VideoSettings
+        self, folder: Path, header: TakeHeader, features: Mapping[str, Feature], fps: Fraction, encoders: VideoEncoders
     ) -> None:
         """Open its files.
+
+        Args:
+            encoders: which no other take uses meanwhile.
 
         Raises:
             RecordingError: they cannot be written.
@@ -103,7 +112,7 @@ class Take:
             raise cannot_write(folder, error) from error
         self._log = RowLog(folder / ROWS, log_schema(features), self._batch_rows)
         self._cameras = [
-            CameraThread(key, feature.shape[0], feature.shape[1], _picture_file(folder, key, feature, fps, video))
+            CameraThread(key, feature.shape[0], feature.shape[1], _picture_file(folder, key, feature, encoders))
             for key, feature in features.items()
             if feature.is_camera
         ]
@@ -194,9 +203,6 @@ def remove_take(folder: Path) -> None:
         raise cannot_write(folder, error) from error
 
 
-def _picture_file(folder: Path, key: str, feature: Feature, fps: Fraction, video: VideoSettings) -> PictureFile:
+def _picture_file(folder: Path, key: str, feature: Feature, encoders: VideoEncoders) -> PictureFile:
     path = picture_path(folder, key, feature)
-    if not feature.is_video:
-        return PngLog(path)
-    height, width, _ = feature.shape
-    return VideoLog(path, width, height, fps, video.codec, video.crf, video.gop)
+    return VideoLog(path, encoders.of(key, feature)) if feature.is_video else PngLog(path)

@@ -15,7 +15,7 @@ from taketwo.datasets.lock import DatasetLock
 from taketwo.datasets.metadata import EpisodeNote, Info
 from taketwo.datasets.packing import pack
 from taketwo.datasets.statistics import Statistics
-from taketwo.datasets.take import Take, TakeHeader, VideoSettings, unfinished_takes
+from taketwo.datasets.take import Take, TakeHeader, VideoEncoders, unfinished_takes
 from taketwo.datasets.transaction import Transaction, commit_pending, finish_commit
 from taketwo.errors import ConfigError, DatasetError
 from taketwo.recording.naming import cannot_write
@@ -42,6 +42,7 @@ class DatasetWriter:
         self.session = _next_session(root)
         self._catalog = catalog
         self._lock = lock
+        self._next_take = 1 + max((int(path.name) for path in unfinished_takes(root)), default=-1)
         self._grown = self._released = False
 
     @classmethod
@@ -130,29 +131,25 @@ class DatasetWriter:
         except OSError as error:
             raise cannot_write(path, error) from error
 
-    def begin(self, header: TakeHeader, video: VideoSettings) -> Take:
+    def begin(self, header: TakeHeader, encoders: VideoEncoders) -> Take:
         """Begin an episode.
 
         Raises:
             RecordingError: its files cannot be written.
         """
-        number = 1 + max((int(path.name) for path in unfinished_takes(self.root)), default=-1)
-        folder = self.root / TAKES / f"{number:06d}"
-        return Take(folder, header, self.info.features, exact_fps(self.info.fps), video)
+        folder = self.root / TAKES / f"{self._next_take:06d}"
+        self._next_take += 1
+        return Take(folder, header, self.info.features, exact_fps(self.info.fps), encoders)
 
-    def keep(self, take: Take, note: EpisodeNote) -> EpisodeNote:
-        """Make a take the next episode; returns the note with the episode's index.
+    def keep(self, take: Path, note: EpisodeNote, pictures: Mapping[str, Statistics]) -> EpisodeNote:
+        """Make a take the next episode; returns the note with the episode's index. The take's folder is gone then.
+
+        Args:
+            take: its folder; its files are closed.
+            pictures: the statistics of its cameras, as `Take.finish` gives them.
 
         Raises:
             RecordingError: the disk does not take it. The episodes before are safe, and the take is still there.
-        """
-        return self.add(take.folder, note, take.finish())
-
-    def add(self, take: Path, note: EpisodeNote, pictures: Mapping[str, Statistics]) -> EpisodeNote:
-        """The same for the folder of a take whose files are closed, with the statistics of its pictures.
-
-        Raises:
-            RecordingError: the disk does not take it.
             DatasetError: the take is damaged.
         """
         relative = session_path(note.session)

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 QUEUE_FRAMES = 32
 """Frames a sink may lie behind before the loop waits for it (lossless) or it loses the oldest (latest)."""
 
-QUEUE_BYTES = 24_000_000
+QUEUE_BYTES = 15_000_000
 """What the pictures in a sink's queue may take; where they are large, it holds fewer frames."""
 
 LEAST_QUEUE_FRAMES = 4
