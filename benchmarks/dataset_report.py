@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from sections import put_section
 
 OURS = "taketwo"
 VERSIONS = ("0.6.1", "0.4.4")
@@ -24,7 +25,6 @@ COLUMNS = (OURS, *PEERS)
 COMPARISONS = (("default", DEFAULT), ("best", BEST))
 
 READERS = tuple(f"{version} {backend}" for version in VERSIONS for backend in ("pyav", "torchcodec"))
-BEGIN, END = "<!-- benchmarks/dataset.py -->", "<!-- /benchmarks/dataset.py -->"
 
 Turn = Mapping[str, Any]
 Rounds = Sequence[Mapping[str, Turn]]
@@ -189,14 +189,7 @@ def write_section(
     path: Path, command: str, about_machine: str, rows: list[Row], measured: Mapping[str, Any], plan: Any
 ) -> None:
     """Put the table between its marks in a Markdown file, or at its end; the rest stays as it is."""
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    section = f"{BEGIN}\n{_markdown(command, about_machine, rows, measured, plan)}{END}\n"
-    if BEGIN in text and END in text:
-        before, rest = text.split(BEGIN, 1)
-        after = rest.split(END, 1)[1].removeprefix("\n")
-    else:
-        before, after = (text.rstrip("\n") + "\n\n").lstrip("\n"), ""
-    path.write_text(before + section + after, encoding="utf-8")
+    put_section(path, "benchmarks/dataset.py", _markdown(command, about_machine, rows, measured, plan))
 
 
 def _markdown(command: str, about_machine: str, rows: list[Row], measured: Mapping[str, Any], plan: Any) -> str:

@@ -26,6 +26,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from sections import put_section
 
 from taketwo.gl import choose_backend, probe
 from taketwo.seeding import episode_seed
@@ -106,7 +107,11 @@ def main() -> None:
     rows = _rows(measured)
     _print(rows, machine)
     if options.markdown is not None:
-        options.markdown.write_text(_markdown(rows, machine, measured["about"], plan, options.quick))
+        put_section(
+            options.markdown,
+            "benchmarks/session.py",
+            _markdown(rows, machine, measured["about"], plan, options.quick),
+        )
     if options.json is not None:
         options.json.write_text(
             json.dumps({"machine": machine, "rows": [asdict(row) for row in rows], **measured}, indent=1) + "\n"

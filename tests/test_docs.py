@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from taketwo.testing import SteeringController
+from tests.datasets.recording import record_point
+
 DOCS = Path(__file__).parent.parent / "docs"
 
 
@@ -23,6 +26,15 @@ def test_the_environment_and_its_check_in_the_guide_for_extensions_work():
 def test_the_session_from_python_in_the_guide_works(capsys):
     exec(python_blocks("extending.md")[-1], {})
     assert capsys.readouterr().out == "['success', 'success']\n"
+
+
+def test_reading_a_dataset_from_python_as_the_guide_shows_it_works(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    record_point(tmp_path / "me" / "cube", controller=SteeringController(0.0), max_episode_steps=5)
+    names = {}
+    exec(python_blocks("datasets.md")[-1], names)
+    assert names["first"].shape == (48, 64, 3)
+    assert len(names["rows"]["action"]) == 5
 
 
 @pytest.mark.parametrize("page", ["../README.md", "../CONTRIBUTING.md", *(path.name for path in DOCS.glob("*.md"))])
