@@ -26,8 +26,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from sections import put_section
 
+from sections import put_section
 from taketwo.gl import choose_backend, probe
 from taketwo.seeding import episode_seed
 
