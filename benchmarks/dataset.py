@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset_process import MemoryWatch, Process, quiet_environment
-from dataset_report import DEFAULT, OURS, VERSIONS, machine, print_table, rows_of, write_section
+from dataset_report import DEFAULT, FINE, OURS, VERSIONS, machine, print_table, rows_of, write_section
 from dataset_rollout import rollout_folder
 from dataset_workload import IMAGE_PREFIX
 
@@ -109,6 +109,7 @@ class Benchmark:
         self._pythons = {version: _peer_python(version) for version in VERSIONS}
         self._contenders = [
             Contender(OURS, Path(sys.executable), "dataset_ours.py", "default"),
+            Contender(FINE, Path(sys.executable), "dataset_ours.py", "fine"),
             *(
                 Contender(f"{version} {mode}", python, "dataset_lerobot.py", mode)
                 for version, python in self._pythons.items()

@@ -45,6 +45,8 @@ from taketwo.types import (
 )
 from workload import serve
 
+FINE_CRF = 25
+
 _NAMES = tuple(f"joint_{i}" for i in range(JOINTS))
 _BOUND = np.full(JOINTS, np.inf)
 SPEC = EnvironmentSpec(
@@ -112,10 +114,13 @@ class SessionRecorder:
 
 
 class OurSide:
-    """As its options come."""
+    """As its options come, or with pictures at least as good as those of LeRobot's default mode."""
+
+    def __init__(self, fine: bool) -> None:
+        self._crf = FINE_CRF if fine else None
 
     def record(self, root: Path) -> SessionRecorder:
-        return SessionRecorder(DatasetConfig(repo_id=REPO_ID, root=root))
+        return SessionRecorder(DatasetConfig(repo_id=REPO_ID, root=root, crf=self._crf))
 
 
 class Worker:
@@ -136,13 +141,13 @@ class Worker:
         """Record as fast as it goes."""
         assert self._rollout is not None
         with short_collections():
-            return record_unpaced(OurSide(), self._rollout, Path(root), episodes, rows)
+            return record_unpaced(OurSide(mode == "fine"), self._rollout, Path(root), episodes, rows)
 
     def at_rate(self, mode: str, root: str, episodes: int, rows: int) -> dict[str, Any]:
         """Record at 50 Hz."""
         assert self._rollout is not None
         with short_collections():
-            return record_at_rate(OurSide(), self._rollout, Path(root), episodes, rows)
+            return record_at_rate(OurSide(mode == "fine"), self._rollout, Path(root), episodes, rows)
 
     def read(self, root: str, count: int, seed: int) -> dict[str, float]:
         """Frames of a dataset's first camera at random, by our reader, after one that opens the file."""

@@ -88,7 +88,7 @@ class VideoEncoder:
 
     def encode(self, pixels: Pixels) -> list[VideoPacket]:
         """Packets, with the take's first one at 0; (H, W, 3) uint8 RGB of the encoder's size."""
-        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+        frame = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(pixels), format="rgb24")
         frame = self._reformatter.reformat(
             frame, format="yuv420p", dst_colorspace=BT601_SCALER, dst_color_range=LIMITED_RANGE
         )
