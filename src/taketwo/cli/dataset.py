@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Sequence
 
 from taketwo.cli.flags import plain_name
 from taketwo.cli.help import heading
+from taketwo.cli.stopping import ending_in_order
 from taketwo.errors import ConfigError, one_of
 
 SUBCOMMANDS = {
@@ -34,7 +36,14 @@ def main(words: Sequence[str]) -> int:
     modules = {plain_name(name): module for name, (module, _) in SUBCOMMANDS.items()}
     if plain_name(word) not in modules:
         raise ConfigError(one_of("subcommand", word, SUBCOMMANDS))
-    status: int = importlib.import_module(modules[plain_name(word)]).main(rest)
+    with ending_in_order() as came:
+        try:
+            status: int = importlib.import_module(modules[plain_name(word)]).main(rest)
+        except KeyboardInterrupt:
+            if not came:
+                raise
+            print("error: interrupted", file=sys.stderr)
+            return 128 + came[0]
     return status
 
 

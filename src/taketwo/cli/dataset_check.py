@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taketwo.cli.dataset_output import new_console, progress_bar, said_count
-from taketwo.cli.dataset_words import chosen_episodes, dataset_folder, read_line
+from taketwo.cli.bars import progress_bar
+from taketwo.cli.dataset_output import new_console
+from taketwo.cli.dataset_words import dataset_folder, parsed_episodes, read_line
 from taketwo.cli.tables import print_table
+from taketwo.cli.wording import said_count
 from taketwo.datasets.reader import Dataset
 from taketwo.errors import ConfigError
 from taketwo.recording.naming import make_folder, reserve, safe_name
@@ -42,7 +44,7 @@ class CheckConfig:
         episodes: which, such as 0,4-6; all where not given.
         report: the page to write; auto is NAME_check.html in the current folder, none writes no page. A file that is
             there is not replaced; the new one gets a number.
-        root: folder of the dataset, instead of LeRobot's home with the repo id.
+        root: folder of the dataset, or one that holds it by its repo id; LeRobot's home where not given.
     """
 
     episodes: str | None = None
@@ -66,7 +68,7 @@ def main(words: Sequence[str]) -> int:
     with Dataset.open(dataset_folder(line.arguments, config.root, "check")) as dataset:
         episodes = None
         if config.episodes is not None:
-            episodes = chosen_episodes(config.episodes, len(dataset.episodes), dataset.root)
+            episodes = parsed_episodes(config.episodes, len(dataset.episodes), dataset.root)
         page = _page(config.report, dataset)
         try:
             with progress_bar("episodes") as advance:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from taketwo.cli.dataset_output import said_count, said_episodes, said_seconds, shown_outcome
-from taketwo.cli.dataset_words import chosen_episodes, dataset_folder, read_line
+from taketwo.cli.dataset_output import said_episodes, shown_outcome
+from taketwo.cli.dataset_words import dataset_folder, parsed_episodes, read_line
+from taketwo.cli.wording import said_count, said_seconds
 from taketwo.datasets.reader import Dataset, RecordedEpisode
 from taketwo.errors import ConfigError
 
@@ -30,7 +31,7 @@ class DeleteConfig:
     Attributes:
         episodes: which, such as 1,4-6.
         yes: do not ask.
-        root: folder of the dataset, instead of LeRobot's home with the repo id.
+        root: folder of the dataset, or one that holds it by its repo id; LeRobot's home where not given.
     """
 
     episodes: str
@@ -47,13 +48,10 @@ def main(words: Sequence[str]) -> int:
 
     config = line.config
     with Dataset.open(dataset_folder(line.arguments, config.root, "delete-episodes")) as dataset:
-        gone = chosen_episodes(config.episodes, len(dataset.episodes), dataset.root)
+        gone = parsed_episodes(config.episodes, len(dataset.episodes), dataset.root)
         left = len(dataset.episodes) - len(gone)
-        if not left:
-            raise ConfigError(
-                f"these are all the episodes of {dataset.root}: to be rid of the dataset, remove the folder"
-            )
-        if not config.yes and not _confirmed(dataset, [dataset.episode(index) for index in gone]):
+        asks = left and not config.yes  # of all episodes there is nothing to ask: they are not deleted
+        if asks and not _confirmed(dataset, [dataset.episode(index) for index in gone]):
             print("nothing was changed")
             return 0
     delete_episodes(dataset.root, gone)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from taketwo.cli.dataset_output import progress_bar, said_count
-from taketwo.cli.dataset_words import chosen_episodes, dataset_folder, read_line
+from taketwo.cli.bars import progress_bar
+from taketwo.cli.dataset_words import dataset_folder, parsed_episodes, read_line
+from taketwo.cli.wording import said_count
 from taketwo.datasets.reader import Dataset
 
 INTRODUCTION = """Usage: taketwo dataset export DATASET --to=FOLDER [--flag=value ...]
@@ -28,7 +29,7 @@ class ExportConfig:
         to: folder to write; it has to be missing or empty.
         episodes: which, such as 0,4-6; all where not given.
         format: of the rows; csv for text, npz for NumPy.
-        root: folder of the dataset, instead of LeRobot's home with the repo id.
+        root: folder of the dataset, or one that holds it by its repo id; LeRobot's home where not given.
     """
 
     to: Path
@@ -49,7 +50,7 @@ def main(words: Sequence[str]) -> int:
     with Dataset.open(dataset_folder(line.arguments, config.root, "export")) as dataset:
         episodes = range(len(dataset.episodes))
         chosen = (
-            list(episodes) if config.episodes is None else chosen_episodes(config.episodes, len(episodes), dataset.root)
+            list(episodes) if config.episodes is None else parsed_episodes(config.episodes, len(episodes), dataset.root)
         )
         with progress_bar("episodes") as advance:
             export(dataset, target, chosen, config.format, advance)

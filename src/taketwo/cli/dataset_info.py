@@ -13,13 +13,11 @@ from taketwo.cli.dataset_output import (
     attempts,
     outcome_text,
     print_facts,
-    said_bytes,
-    said_count,
     said_rate,
-    said_seconds,
     shown_outcome,
 )
 from taketwo.cli.dataset_words import dataset_folder, read_line
+from taketwo.cli.wording import said_bytes, said_count, said_seconds
 from taketwo.datasets.reader import Dataset
 from taketwo.recording.plain import to_json
 from taketwo.types import Outcome
@@ -42,7 +40,7 @@ class InfoConfig:
     """Flags of `taketwo dataset info`.
 
     Attributes:
-        root: folder of the dataset, instead of LeRobot's home with the repo id.
+        root: folder of the dataset, or one that holds it by its repo id; LeRobot's home where not given.
         json: for programs.
     """
 

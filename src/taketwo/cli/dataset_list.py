@@ -12,12 +12,12 @@ from taketwo.cli.dataset_output import (
     UNBROKEN_WIDTH,
     new_console,
     outcome_text,
-    said_count,
     said_rate,
     shown_outcome,
 )
 from taketwo.cli.dataset_words import dataset_folder, read_line
 from taketwo.cli.tables import print_table
+from taketwo.cli.wording import said_count
 from taketwo.datasets.layout import INFO
 from taketwo.datasets.reader import Dataset, RecordedEpisode
 from taketwo.datasets.rollout_names import Rollout, list_rollouts
@@ -41,7 +41,7 @@ class ListConfig:
         failed: only episodes that failed or ran out of time.
         outcome: only episodes that ended so, such as timeout.
         task: only episodes with this instruction.
-        root: folder of the dataset, instead of LeRobot's home with the repo id.
+        root: folder of the dataset, or one that holds it by its repo id; LeRobot's home where not given.
         json: for programs.
     """
 
@@ -74,8 +74,10 @@ def main(words: Sequence[str]) -> int:
 
 
 def _rollout_folder(arguments: Sequence[str], root: Path | None) -> Path | None:
-    """The folder that was named, where it is there and no dataset."""
-    folder = Path(arguments[0]).expanduser() if arguments and root is None else root
+    """The folder that was named, where it is there and no dataset; one that holds a named dataset is none."""
+    if arguments and root is not None:
+        return None
+    folder = Path(arguments[0]).expanduser() if arguments else root
     return folder if folder is not None and folder.is_dir() and not (folder / INFO).exists() else None
 
 

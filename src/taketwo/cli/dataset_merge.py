@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from taketwo.cli.dataset_output import said_count
-from taketwo.cli.dataset_words import new_folder, read_line
+from taketwo.cli.dataset_words import named_folder, new_folder, read_line
+from taketwo.cli.wording import said_count
 from taketwo.datasets.metadata import Info
-from taketwo.datasets.reader import locate
 from taketwo.errors import ConfigError
 
 INTRODUCTION = """Usage: taketwo dataset merge A B [...] --into=NEW
@@ -40,7 +39,7 @@ def main(words: Sequence[str]) -> int:
     from taketwo.datasets.editing import merge
 
     target = new_folder(line.config.into, beside=line.arguments[0])
-    merge([locate(name) for name in line.arguments], target)
+    merge([named_folder(name) for name in line.arguments], target)
     info = Info.load(target)
     print(f"{said_count(info.total_episodes, 'episode')} with {said_count(info.total_frames, 'row')} in {target}")
     return 0

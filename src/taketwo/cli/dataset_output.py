@@ -1,11 +1,10 @@
-"""What the subcommands of `taketwo dataset` print: numbers in words, tables of facts, and how far they are."""
+"""What the subcommands of `taketwo dataset` print: tables of facts, outcomes and episodes in words."""
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from taketwo.cli.progress import STYLES
@@ -76,30 +75,6 @@ def said_rate(outcomes: Sequence[str]) -> str:
     return f"{solved}/{tried} ({100 * solved / tried:.0f} %)" if tried else "no episode was judged"
 
 
-def said_count(count: int, what: str) -> str:
-    """A count with its noun: `1 episode`, `2 episodes`."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}".replace(",", " ")
-
-
-def said_seconds(seconds: float) -> str:
-    """A duration: `12.3 s`, `2 min 5 s`, `1 h 3 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
-def said_bytes(count: int) -> str:
-    """A size on disk: `12 kB`, `3.4 MB`."""
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}" if size < 100 else f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"
-
-
 def said_episodes(indices: Sequence[int]) -> str:
     """Indices in order, as `--episodes` takes them: `1,4-6`."""
     pieces: list[str] = []
@@ -110,18 +85,3 @@ def said_episodes(indices: Sequence[int]) -> str:
             pieces.append(str(first) if first == index else f"{first}-{index}")
             start = place + 1
     return ",".join(pieces)
-
-
-@contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar in a terminal, nothing elsewhere; it is told how many are done, of how many."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = [TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -26,7 +26,7 @@ class PushConfig:
         tags: for the card, besides LeRobot and taketwo.
         license: for the card, its identifier on the Hub.
         branch: send to this branch, made where it is missing; the main one where not given.
-        root: folder of the dataset, instead of LeRobot's home with the repo id.
+        root: folder of the dataset, or one that holds it by its repo id; LeRobot's home where not given.
     """
 
     repo_id: str | None = None

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from taketwo.cli.dataset_words import new_folder, read_line
-from taketwo.datasets.reader import locate
+from taketwo.cli.dataset_words import named_folder, new_folder, read_line
 from taketwo.errors import ConfigError
 
 INTRODUCTION = """Usage: taketwo dataset rename OLD NEW
@@ -36,7 +35,7 @@ def main(words: Sequence[str]) -> int:
     from taketwo.datasets.editing import rename
 
     old, new = line.arguments
-    root = locate(old)
+    root = named_folder(old)
     target = new_folder(new, beside=old)
     rename(root, target)
     print(f"moved {root} to {target.absolute()}; a copy on the Hub keeps its name")

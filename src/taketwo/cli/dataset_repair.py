@@ -22,7 +22,7 @@ class RepairConfig:
     Attributes:
         salvage: make an episode of an unfinished take, up to its last whole second.
         discard: remove unfinished takes; with salvage, those that cannot be saved.
-        root: folder of the dataset, instead of LeRobot's home with the repo id.
+        root: folder of the dataset, or one that holds it by its repo id; LeRobot's home where not given.
     """
 
     salvage: bool = False

@@ -10,13 +10,17 @@ from typing import Generic, TypeVar
 
 from taketwo.cli.flags import read_flags
 from taketwo.cli.help import options_help
+from taketwo.cli.recorded import dataset_place, dataset_root
 from taketwo.cli.resolve import Source, resolve
 from taketwo.cli.schema import alternatives, options_of
-from taketwo.datasets.layout import INFO, WORK, check_repo_id, find_root, lerobot_home
+from taketwo.datasets.layout import INFO, WORK, check_repo_id, lerobot_home
 from taketwo.datasets.reader import locate
 from taketwo.errors import ConfigError
 
 C = TypeVar("C")
+
+BEGUN = (INFO, WORK)
+"""Any of these tells a dataset's folder, also one that has no whole episode yet."""
 
 WHICH = "which dataset? Give its folder or its repo id, as in: taketwo dataset {} me/cube"
 
@@ -67,10 +71,22 @@ def dataset_folder(arguments: Sequence[str], root: Path | None, command: str) ->
         DatasetError: there is no dataset.
     """
     if arguments:
-        return locate(arguments[0], root)
+        return named_folder(arguments[0], root)
     if root is None:
         raise ConfigError(WHICH.format(command))
-    return find_root(None, root)
+    return dataset_root(None, root)
+
+
+def named_folder(text: str, root: Path | None = None) -> Path:
+    """The folder of the dataset of this name: a folder, or a repo id.
+
+    Raises:
+        ConfigError: it is neither.
+        DatasetError: there is no dataset.
+    """
+    if root is None and is_folder(text):
+        return locate(text)
+    return dataset_root(text, root)
 
 
 def begun_folder(arguments: Sequence[str], root: Path | None, command: str) -> Path:
@@ -83,13 +99,13 @@ def begun_folder(arguments: Sequence[str], root: Path | None, command: str) -> P
         raise ConfigError(WHICH.format(command))
     if root is None and is_folder(arguments[0]):
         return Path(arguments[0]).expanduser()
-    return find_root(arguments[0] if arguments else None, root)
+    return dataset_place(arguments[0] if arguments else None, root, BEGUN)
 
 
 def is_folder(text: str) -> bool:
     """Whether a name of a dataset is that of a folder, and not a repo id."""
     folder = Path(text).expanduser()
-    return folder.is_absolute() or text.startswith((".", "~")) or any((folder / name).exists() for name in (INFO, WORK))
+    return folder.is_absolute() or text.startswith((".", "~")) or any((folder / mark).exists() for mark in BEGUN)
 
 
 def new_folder(text: str, beside: str) -> Path:
@@ -110,7 +126,7 @@ def new_folder(text: str, beside: str) -> Path:
     return lerobot_home() / text
 
 
-def chosen_episodes(text: str, count: int, root: Path) -> list[int]:
+def parsed_episodes(text: str, count: int, root: Path) -> list[int]:
     """The episodes that a text such as `1,4-6` names, in order, each once.
 
     Args:
@@ -128,7 +144,8 @@ def chosen_episodes(text: str, count: int, root: Path) -> list[int]:
         if last < first:
             raise ConfigError(f"--episodes: the range {piece.strip()} ends before it begins")
         if last >= count:
-            has = f"episodes 0 to {count - 1}" if count else "no episodes"
-            raise ConfigError(f"--episodes: there is no episode {last}: {root} has {has}")
+            from taketwo.datasets.selection import said_range
+
+            raise ConfigError(f"--episodes: there is no episode {last}: {root} has {said_range(count)}")
         chosen.update(range(first, last + 1))
     return sorted(chosen)

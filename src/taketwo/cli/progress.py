@@ -100,9 +100,10 @@ class Standing:
         """How much of the session is done, by the nearest limit; None where it is unknown."""
         limits, parts = self.limits, []
         if limits.num_episodes is not None:
-            done = sum(self.outcomes.values())
-            under_way = self.step / self.step_limit if self.step_limit and done == self.episode else 0.0
-            parts.append((done + under_way) / limits.num_episodes)
+            ended = self.outcomes.total()
+            kept = ended - self.outcomes[Outcome.DISCARDED]  # discarded ones are done again
+            under_way = self.step / self.step_limit if self.step_limit and ended == self.episode else 0.0
+            parts.append((kept + under_way) / limits.num_episodes)
         if limits.max_total_steps is not None:
             parts.append(self.steps / limits.max_total_steps)
         if limits.total_seconds is not None:

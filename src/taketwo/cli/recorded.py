@@ -2,20 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from taketwo.cli.resolve import Source, in_full, resolve
-from taketwo.cli.schema import Component
-from taketwo.datasets.layout import find_root, session_path
+from taketwo.cli.resolve import Source, resolve
+from taketwo.datasets.layout import INFO, find_root, session_path
 from taketwo.datasets.reader import Dataset
-from taketwo.envs.base import Environment, EnvironmentConfig
-from taketwo.errors import ConfigError, EnvironmentFault, blaming
+from taketwo.errors import ConfigError, DatasetError
 
 T = TypeVar("T")
 
 EpisodeChoice = int | Literal["all"]
+
+
+def dataset_place(repo_id: str | None, root: Path | None, marks: Sequence[str] = (INFO,)) -> Path:
+    """Where a dataset is, or would be: `root` itself, or `repo_id` in it or in LeRobot's home.
+
+    In `root` it is looked for where `root` itself is no dataset.
+
+    Args:
+        marks: paths, any of which a dataset's folder has.
+
+    Raises:
+        ConfigError: neither is given, or the repo id is not one.
+    """
+    folder = find_root(repo_id, root)
+    if repo_id is None or root is None:
+        return folder
+    inner = folder / repo_id
+    holds = any((inner / mark).exists() for mark in marks) and not any((folder / mark).exists() for mark in marks)
+    return inner if holds else folder
+
+
+def dataset_root(repo_id: str | None, root: Path | None, flag: str = "--root") -> Path:
+    """The folder of the dataset that was named, as in `dataset_place`.
+
+    Args:
+        flag: the command's for `root`, for messages.
+
+    Raises:
+        ConfigError: neither is given, or the repo id is not one.
+        DatasetError: there is no dataset of this repo id; with how to get it.
+    """
+    folder = dataset_place(repo_id, root)
+    if repo_id is None or (folder / INFO).exists():
+        return folder
+    target = folder / repo_id if root is not None and folder.exists() else folder
+    raise DatasetError(
+        f"there is no dataset {repo_id!r} in {folder}: give its folder by {flag}, or download it: "
+        f"hf download {repo_id} --repo-type=dataset --local-dir={shlex.quote(str(target))}"
+    )
 
 
 def open_dataset(repo_id: str | None, root: Path | None) -> Dataset:
@@ -27,10 +65,10 @@ def open_dataset(repo_id: str | None, root: Path | None) -> Dataset:
     """
     if repo_id is None and root is None:
         raise ConfigError("which dataset? Give --dataset.repo_id, such as me/cube, or its folder by --dataset.root")
-    return Dataset.open(find_root(repo_id, root))
+    return Dataset.open(dataset_root(repo_id, root, "--dataset.root"))
 
 
-def chosen_episodes(dataset: Dataset, choice: EpisodeChoice) -> list[int]:
+def one_or_all(dataset: Dataset, choice: EpisodeChoice) -> list[int]:
     """The indices of the episodes that were asked for.
 
     Raises:
@@ -85,18 +123,3 @@ def resolved(cls: type[T], source: Source) -> T:
         ConfigError: something that was given is wrong.
     """
     return resolve(cls, source, extra_flags=("help",))
-
-
-def make_environment(env: Component[EnvironmentConfig], source: Source) -> Environment:
-    """Build it.
-
-    Raises:
-        ConfigError: an option does not fit.
-        MissingExtraError: its library is not installed.
-        EnvironmentFault: it fails otherwise.
-    """
-    try:
-        with blaming(EnvironmentFault, "the environment cannot be made"):
-            return env.options.make()
-    except ConfigError as error:
-        raise in_full(error, "env.", type(env.options), source) from error

@@ -5,20 +5,20 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
+from taketwo.cli.bars import picture_bar
 from taketwo.cli.flags import read_flags
 from taketwo.cli.help import options_help
+from taketwo.cli.making import closing, made
 from taketwo.cli.progress import log_to
 from taketwo.cli.recorded import (
     EpisodeChoice,
-    chosen_episodes,
-    make_environment,
+    one_or_all,
     only,
     open_dataset,
     resolved,
@@ -49,7 +49,14 @@ INTRODUCTION = """Usage: taketwo render --dataset.repo_id=me/cube --episode=3 --
 
 Makes a new video of a recorded episode: every state of its simulator trace is
 restored and drawn. Frame k shows row k of the dataset, and the last one the end
-of the episode. All cores draw. Several cameras give a file each."""
+of the episode. All cores draw. Several cameras give a file each.
+
+Of --env.*, the values in brackets below hold only where another --env.type is
+given than the episode was recorded in; otherwise the episode's own are used.
+
+Exit status: 0 when all videos are made; 1 on a fault; 2 for a wrong flag; 130
+after Ctrl-C and 143 after SIGTERM, by which finished videos stay, and of the
+others nothing is left."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ class RenderedDataset:
 
     Attributes:
         repo_id: name of the dataset, such as me/cube, in LeRobot's home.
-        root: folder of the dataset; LeRobot's home with the repo_id where not given.
+        root: folder of the dataset, or one that holds it by its repo id; LeRobot's home where not given.
     """
 
     repo_id: str | None = None
@@ -126,7 +133,7 @@ def main(words: Sequence[str]) -> int:
         return 0
     place = resolved(_EpisodeOnly, Source(only(flags, "dataset", "episode")))
     with open_dataset(place.dataset.repo_id, place.dataset.root) as dataset:
-        groups = _alike(dataset, chosen_episodes(dataset, place.episode), flags)
+        groups = _alike(dataset, one_or_all(dataset, place.episode), flags)
         with stopping(lambda reason: None, "stopping after this picture") as signals:
             try:
                 for group in groups:
@@ -179,7 +186,7 @@ def _render(dataset: Dataset, group: _Group, stopped: Callable[[], bool]) -> Non
 
     config = group.config
     log_to(None, config.log_level)
-    environment = make_environment(config.env, group.source)
+    environment = made("env", config.env.options, group.source, config.env.options.make)
     try:
         cameras, size = _cameras(config, environment), _size(config, environment.spec)
         fps = Fraction(dataset.fps).limit_denominator(1001)
@@ -189,16 +196,16 @@ def _render(dataset: Dataset, group: _Group, stopped: Callable[[], bool]) -> Non
         pictures = sum(scene.states for scene in scenes) * len(cameras)
         workers = None if config.workers == "auto" else config.workers
         began = time.monotonic()
-        with _progress(pictures) as advance:
-            made = film(config.env.options, drawable, scenes, shot, config.output_dir, workers, advance, stopped)
-            for scene, paths in made:
+        with picture_bar(pictures) as advance:
+            films = film(config.env.options, drawable, scenes, shot, config.output_dir, workers, advance, stopped)
+            for scene, paths in films:
                 for camera, path in zip(cameras, paths, strict=True):
                     said = f"{scene.states} frames of {camera} at {size.width}x{size.height}"
                     print(f"episode {scene.index}: {said}: {path}", flush=True)
         seconds = time.monotonic() - began
         print(f"{pictures} pictures in {seconds:.1f} s ({pictures / seconds:.1f} a second)", flush=True)
     finally:
-        environment.close()
+        closing("the environment", environment.close)
 
 
 def _scene(dataset: Dataset, index: int, environment: Drawable) -> Scene:
@@ -229,18 +236,3 @@ def _size(config: RenderConfig, spec: EnvironmentSpec) -> CameraSpec:
         return parsed_size(config.size)
     own = [spec.cameras[camera] for camera in (*config.camera, *spec.cameras) if camera in spec.cameras]
     return parsed_size(f"{own[0].width}x{own[0].height}") if own else DEFAULT_SIZE
-
-
-@contextmanager
-def _progress(pictures: int) -> Iterator[Callable[[int], None]]:
-    """A bar in a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda frames: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = [TextColumn("{task.completed:.0f}/{task.total:.0f} pictures"), BarColumn(), TimeRemainingColumn()]
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=pictures)
-        yield lambda frames: bar.advance(task, frames)

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from taketwo.cli.flags import read_flags
 from taketwo.cli.help import options_help
+from taketwo.cli.making import check_filmed, closing, made
 from taketwo.cli.progress import STYLES, log_to
 from taketwo.cli.recorded import (
     EpisodeChoice,
-    chosen_episodes,
-    make_environment,
+    one_or_all,
     only,
     open_dataset,
     resolved,
     source_for,
     stored_environment,
 )
-from taketwo.cli.resolve import Source, chosen_types, in_full, to_plain
+from taketwo.cli.resolve import Source, chosen_types, to_plain
 from taketwo.cli.schema import Choice, Component
 from taketwo.cli.stopping import stopping
 from taketwo.datasets.reader import Dataset
 from taketwo.envs.base import ENVIRONMENTS, Environment, EnvironmentConfig, Renders
-from taketwo.errors import ConfigError, TakeTwoError, one_line, one_of
+from taketwo.errors import ConfigError, TakeTwoError, one_line
 from taketwo.recording.video import VideoConfig, VideoSink
 from taketwo.replay.episode import ReplayedEpisode
 from taketwo.replay.playback import check_ramp_speed
@@ -47,6 +47,9 @@ states, the first one is restored and every later one compared, bit for bit;
 otherwise the simulator is reset with the recorded seed, and observation.state
 compared. A robot is led from its present pose to the first action, slowly.
 
+Of --env.*, the values in brackets below hold only where another --env.type is
+given than the episode was recorded in; otherwise the episode's own are used.
+
 Exit status: 0 when everything came out as recorded; 1 when it did not, or on
 a fault; 2 for a wrong flag; 130 after Ctrl-C and 143 after SIGTERM, by which
 no further action is sent."""
@@ -59,7 +62,7 @@ class ReplayedDataset:
     Attributes:
         episode: number of the episode, from 0; or all.
         repo_id: name of the dataset, such as me/cube, in LeRobot's home.
-        root: folder of the dataset; LeRobot's home with the repo_id where not given.
+        root: folder of the dataset, or one that holds it by its repo id; LeRobot's home where not given.
         fps: actions a second in real time; where not given, a simulator runs as fast as it goes, and a robot
             at the recorded rate.
     """
@@ -118,7 +121,7 @@ def main(words: Sequence[str]) -> int:
         return 0
     place = resolved(_DatasetOnly, Source(only(flags, "dataset"))).dataset
     with open_dataset(place.repo_id, place.root) as dataset:
-        return replay(dataset, chosen_episodes(dataset, place.episode), flags)
+        return replay(dataset, one_or_all(dataset, place.episode), flags)
 
 
 def replay(dataset: Dataset, episodes: Sequence[int], flags: Mapping[str, str | None]) -> int:
@@ -196,14 +199,13 @@ class _Player:
     def close(self) -> None:
         """Close the environment."""
         if self._environment is not None:
-            with _told("the environment failed to close"):
-                self._environment.close()
+            closing("the environment", self._environment.close)
             self._environment = None
 
     def _environment_of(self, config: ReplayConfig, source: Source) -> Environment:
         if self._environment is None or self._made_of != config.env:
             self.close()
-            self._environment = make_environment(config.env, source)
+            self._environment = made("env", config.env.options, source, config.env.options.make)
             self._made_of = config.env
         return self._environment
 
@@ -211,32 +213,9 @@ class _Player:
         assert self._environment is not None
         assert self._replay is not None
         if config.video.mode != "off" and isinstance(self._environment, Renders):
-            _check_filmed(config.video.cameras, self._environment.spec.cameras, self._environment.camera_names())
-        try:
-            return config.video.make(self._replay.spec, config.output_dir)
-        except ConfigError as error:
-            raise in_full(error, "video.", VideoConfig, source) from error
-
-
-def _check_filmed(cameras: Sequence[str], carried: Collection[str], known: Collection[str]) -> None:
-    """Tell a camera that there is, and that observations only have to carry, from one that there is not."""
-    unseen = [camera for camera in cameras if camera not in carried]
-    for camera in unseen:
-        if camera not in known:
-            raise ConfigError(f"--video.cameras: {one_of('camera', camera, known)}")
-    if unseen:
-        raise ConfigError(
-            f"--video.cameras: observations carry {', '.join(carried) or 'no camera'}, and not {', '.join(unseen)}: "
-            f"give --env.cameras={','.join([*carried, *unseen])}"
-        )
-
-
-@contextmanager
-def _told(what: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001 - the replay is over; this must not look like its failure
-        log.warning("%s: %s: %s", what, type(error).__name__, error)
+            check_filmed(config.video.cameras, self._environment.spec.cameras, self._environment.camera_names())
+        spec = self._replay.spec
+        return made("video", config.video, source, lambda: config.video.make(spec, config.output_dir))
 
 
 def _line(index: int, result: Replayed | TakeTwoError) -> str:

@@ -8,30 +8,24 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from taketwo.cli.config import RunConfig, source_of
 from taketwo.cli.flags import read_flags
 from taketwo.cli.help import options_help
+from taketwo.cli.making import check_filmed, closing, made
 from taketwo.cli.progress import LiveProgress, PlainProgress, log_to
-from taketwo.cli.resolve import Source, chosen_types, in_full, resolve, to_plain
+from taketwo.cli.resolve import Source, chosen_types, resolve, to_plain
+from taketwo.cli.stopping import stopping
 from taketwo.cli.summary import print_summary
+from taketwo.cli.wording import said_count
 from taketwo.control.controller import Controller
 from taketwo.control.prompt import EchoesPrompt, PromptFile, PromptSource, RuntimePromptEcho
 from taketwo.datasets.sink import DatasetSink
 from taketwo.envs.base import Environment, Renders, Snapshots
-from taketwo.errors import (
-    ConfigError,
-    EnvironmentFault,
-    PolicyError,
-    RecordingError,
-    TakeTwoError,
-    blaming,
-    one_line,
-    one_of,
-)
+from taketwo.errors import ConfigError, RecordingError, one_line
 from taketwo.policies.base import Policy
 from taketwo.recording.naming import cannot_write, make_folder
 from taketwo.recording.session_file import SessionFile
@@ -42,8 +36,6 @@ from taketwo.types import EnvironmentSpec, Outcome
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -57,15 +49,6 @@ COMMAND_FLAGS = {
     "print_config": "print the resolved configuration as YAML, and run nothing",
     "help": "this text",
 }
-
-BLAMED: Mapping[str, tuple[type[TakeTwoError], str]] = {
-    "env": (EnvironmentFault, "the environment cannot be made"),
-    "policy": (PolicyError, "the policy cannot be made"),
-    "control": (PolicyError, "the controller cannot be made"),
-    "video": (RecordingError, "the recording cannot be set up"),
-    "dataset": (RecordingError, "the dataset cannot be set up"),
-}
-"""By section: the error for an exception of unknown kind while the part is made, and how its message begins."""
 
 INTRODUCTION = """Usage: taketwo run [--flag=value ...] [--config_path=FILE]
 
@@ -114,16 +97,16 @@ def run(config: RunConfig, source: Source) -> int:
     _check_output(config)
     progress = _progress(config, console)
     with ExitStack() as stack:
-        environment = _made("env", config.env.options, source, config.env.options.make)
-        stack.callback(_closing, "the environment", environment.close)
+        environment = made("env", config.env.options, source, config.env.options.make)
+        stack.callback(closing, "the environment", environment.close)
         spec = environment.spec
         video = _make_video(config, source, environment, progress)
         policy = _make_policy(config, source, spec)
         controller = _make_controller(config, source, policy, spec)
-        stack.callback(_closing, "the policy", controller.close)
+        stack.callback(closing, "the policy", controller.close)
         dataset = _make_dataset(config, source, spec, prompt)
         if dataset is not None:
-            stack.callback(_closing, "the dataset", dataset.abandon)
+            stack.callback(closing, "the dataset", dataset.abandon)
         session_file = SessionFile(config.output_dir, config.video.subsample)
         session = Session(
             _traced(config, environment),
@@ -176,17 +159,8 @@ def _check_output(config: RunConfig) -> None:
         raise ConfigError(f"--output_dir: {cannot_write(config.output_dir, error)}") from error
 
 
-def _made(section: str, options: Any, source: Source, make: Callable[[], T]) -> T:
-    kind, what = BLAMED[section]
-    try:
-        with blaming(kind, what):
-            return make()
-    except ConfigError as error:
-        raise in_full(error, f"{section}.", type(options), source) from error
-
-
 def _make_policy(config: RunConfig, source: Source, spec: EnvironmentSpec) -> Policy:
-    policy = _made("policy", config.policy.options, source, lambda: config.policy.options.make(spec))
+    policy = made("policy", config.policy.options, source, lambda: config.policy.options.make(spec))
     if config.prompt_echo_every:
         return EchoesPrompt(policy, config.prompt_echo_every, spec.control_hz)
     return policy
@@ -195,8 +169,8 @@ def _make_policy(config: RunConfig, source: Source, spec: EnvironmentSpec) -> Po
 def _make_controller(config: RunConfig, source: Source, policy: Policy, spec: EnvironmentSpec) -> Controller:
     """The controller, which owns the policy from then on; without one the policy is closed here."""
     with ExitStack() as stack:
-        stack.callback(_closing, "the policy", policy.close)
-        controller = _made("control", config.control, source, lambda: config.control.make(policy, spec))
+        stack.callback(closing, "the policy", policy.close)
+        controller = made("control", config.control, source, lambda: config.control.make(policy, spec))
         stack.pop_all()
     return controller
 
@@ -210,21 +184,8 @@ def _make_video(
         log.warning("%s has no camera: nothing is filmed", spec.name)
         return None
     if isinstance(environment, Renders):
-        _check_filmed(config.video.cameras, spec, environment.camera_names())
-    return _made("video", config.video, source, lambda: config.video.make(spec, config.output_dir, stored))
-
-
-def _check_filmed(cameras: Sequence[str], spec: EnvironmentSpec, known: Sequence[str]) -> None:
-    """Tell a camera that there is, and that observations only have to carry, from one that there is not."""
-    unseen = [camera for camera in cameras if camera not in spec.cameras]
-    for camera in unseen:
-        if camera not in known:
-            raise ConfigError(f"--video.cameras: {one_of('camera', camera, known)}")
-    if unseen:
-        raise ConfigError(
-            f"--video.cameras: observations carry {', '.join(spec.cameras) or 'no camera'}, and not "
-            f"{', '.join(unseen)}: give --env.cameras={','.join([*spec.cameras, *unseen])}"
-        )
+        check_filmed(config.video.cameras, spec.cameras, environment.camera_names())
+    return made("video", config.video, source, lambda: config.video.make(spec, config.output_dir, stored))
 
 
 def _live_console(config: RunConfig) -> Console | None:
@@ -249,7 +210,7 @@ def _make_dataset(
     if not config.dataset.wanted:
         return None
     max_hz = config.session.max_hz
-    return _made(
+    return made(
         "dataset",
         config.dataset,
         source,
@@ -310,26 +271,18 @@ def _stopping(session: Session, controller: Controller) -> Iterator[list[signal.
 
     A policy that gives no answer gets `STOP_GRACE_S` and is then closed, which ends its wait.
     """
-    came: list[signal.Signals] = []
-    hurry = threading.Timer(STOP_GRACE_S, _closing, ("the policy", controller.close))
+    hurry = threading.Timer(STOP_GRACE_S, closing, ("the policy", controller.close))
     hurry.daemon = True
-    names = {signal.SIGINT: "the operator (Ctrl-C)", signal.SIGTERM: "SIGTERM"}
 
-    def handle(number: int, _frame: object) -> None:
-        came.append(signal.Signals(number))
-        if len(came) > 1:
-            raise KeyboardInterrupt
-        session.request_stop(f"stopped by {names[came[0]]}")
+    def stop(reason: str) -> None:
+        session.request_stop(reason)
         hurry.start()
-        log.warning("stopping after this step and saving; a second signal stops at once")
 
-    before = {number: signal.signal(number, handle) for number in names}
     try:
-        yield came
+        with stopping(stop, "stopping after this step and saving") as came:
+            yield came
     finally:
         hurry.cancel()
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _run(session: Session, progress: PlainProgress | LiveProgress | None, video: VideoSink | None) -> SessionResult:
@@ -342,13 +295,6 @@ def _run(session: Session, progress: PlainProgress | LiveProgress | None, video:
     finally:
         if progress is not None:
             progress.close()
-
-
-def _closing(what: str, close: Callable[[], None]) -> None:
-    try:
-        close()
-    except Exception as error:  # noqa: BLE001 - the session is over and saved; this must not look like its failure
-        log.warning("%s failed to close: %s: %s", what, type(error).__name__, error)
 
 
 def _tell(
@@ -391,7 +337,10 @@ def _dataset_rows(dataset: Mapping[str, Any]) -> list[tuple[str, str]]:
         return [("dataset", "no episode was kept")]
     before = f"; {whole} in all" if whole != added else ""
     late = [f"episode {entry['episode']} ran at {entry['measured_hz']:.1f} Hz" for entry in dataset["late"]]
-    rows = [("dataset", dataset["path"]), ("", f"{added} episodes, {dataset['rows']} rows{before}")]
+    rows = [
+        ("dataset", dataset["path"]),
+        ("", f"{said_count(added, 'episode')}, {said_count(dataset['rows'], 'row')}{before}"),
+    ]
     if late:
         rows.append(("warning", f"its rows say {dataset['late'][0]['fps']:g} Hz, but {', '.join(late)}"))
     return rows

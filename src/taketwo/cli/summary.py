@@ -12,6 +12,7 @@ from taketwo.cli.progress import STYLES
 from taketwo.cli.tables import print_table
 from taketwo.errors import one_line
 from taketwo.session.loop import SessionResult
+from taketwo.session.punctuality import KEPT_UP
 from taketwo.session.tally import success_rate
 from taketwo.types import Episode, Outcome
 
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 NOTICED_S = 0.05
 """Waits for a sink shorter than this, over the whole session, are not worth a line."""
-
-KEPT_UP = 0.9
-"""Part of the rate asked for below which a session has not kept up."""
 
 REASON_WIDTH = 70
 """Longer reasons are cut in the table; `session.json` has them whole."""

@@ -13,18 +13,20 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
+from taketwo.cli.bars import picture_bar
 from taketwo.cli.flags import read_flags
 from taketwo.cli.help import options_help
 from taketwo.cli.progress import log_to
+from taketwo.cli.recorded import dataset_root
 from taketwo.cli.resolve import Source, resolve
-from taketwo.errors import ConfigError, DatasetError
+from taketwo.cli.stopping import ending_in_order
+from taketwo.errors import ConfigError
 
 if TYPE_CHECKING:
     from taketwo.datasets.reader import Dataset
@@ -62,7 +64,7 @@ class ViewConfig:
     Attributes:
         repo_id: the dataset, such as me/cube; looked for in LeRobot's home where no root is given.
         episode_index: which episode, from 0.
-        root: folder of the dataset.
+        root: folder of the dataset, or one that holds it by its repo id; LeRobot's home where not given.
         mode: local opens a viewer on this machine; distant serves to others.
         save: write a file instead of opening a viewer (0 or 1); in distant mode, also keep what is served.
         output_dir: folder for the file; created if it is missing.
@@ -140,7 +142,7 @@ def view(config: ViewConfig) -> int:
         _check_display()
     if config.mode == "distant":
         _check_ports(config)
-    root = _root(config)
+    root = dataset_root(config.repo_id, config.root)
     name = config.repo_id or root.resolve().name
     pictures = PictureConfig(_codecs(config), config.batch_size, config.num_workers)
     with Dataset.open(root) as dataset:
@@ -163,22 +165,6 @@ def _with_one_port(config: ViewConfig, flags: dict[str, str | None]) -> ViewConf
         raise ConfigError("--ws-port is the old name of --grpc-port: give one of them")
     log.warning("--ws-port is the old name of --grpc-port; the address is rerun+http://... now, not ws://...")
     return replace(config, grpc_port=config.ws_port)
-
-
-def _root(config: ViewConfig) -> Path:
-    """The dataset's folder; `--root` may also be the one that holds datasets by their repo id."""
-    from taketwo.datasets.layout import INFO, find_root
-
-    root = find_root(config.repo_id, config.root)
-    if config.repo_id is not None and config.root is not None and not (root / INFO).exists():
-        inner = root / config.repo_id
-        return inner if (inner / INFO).exists() else root
-    if config.root is None and not root.exists():
-        raise DatasetError(
-            f"there is no dataset {config.repo_id} in {root}: give its folder by --root, or download it: "
-            f"hf download {config.repo_id} --repo-type=dataset --local-dir={shlex.quote(str(root))}"
-        )
-    return root
 
 
 def _check_display() -> None:
@@ -249,7 +235,7 @@ def _write(folder: Path, episode: EpisodeLog) -> Path:
     name, index = episode.name, episode.episode.index
     layout = blueprint(list(episode.cameras.values()), episode.signals)
     stem = f"{name.replace('/', '_')}_episode_{index}"
-    with _progress(episode.pictures) as made:
+    with picture_bar(episode.pictures) as made:
         return write_rrd(folder, stem, name, index, layout, lambda recording: episode.send(recording, made))
 
 
@@ -258,7 +244,7 @@ def _open(config: ViewConfig, episode: EpisodeLog) -> None:
     from taketwo.viewing.targets import open_viewer
 
     layout = blueprint(list(episode.cameras.values()), episode.signals)
-    with _progress(episode.pictures) as made:
+    with picture_bar(episode.pictures) as made:
         open_viewer(
             episode.name,
             episode.episode.index,
@@ -272,7 +258,7 @@ def _serve(config: ViewConfig, episode: EpisodeLog) -> int:
     """Serve until a signal comes; returns 128 and its number."""
     from taketwo.viewing.targets import serving
 
-    with _ending_in_order() as came, tempfile.TemporaryDirectory(prefix="taketwo-view-") as folder:
+    with ending_in_order() as came, tempfile.TemporaryDirectory(prefix="taketwo-view-") as folder:
         try:
             rrd = _save(config, episode) if config.save else _write(Path(folder), episode)
             with serving(rrd, _address(config.host), config.grpc_port, config.web_port) as server:
@@ -281,23 +267,6 @@ def _serve(config: ViewConfig, episode: EpisodeLog) -> int:
         except KeyboardInterrupt:
             print("stopped", file=sys.stderr)
     return 128 + (came[0] if came else signal.SIGINT)
-
-
-@contextmanager
-def _ending_in_order() -> Iterator[list[int]]:
-    """SIGTERM and SIGHUP end the server as Ctrl-C does. Yields the signals that came."""
-    came: list[int] = []
-
-    def handle(number: int, _frame: object) -> None:
-        came.append(number)
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _directions(config: ViewConfig, episode: EpisodeLog) -> str:
@@ -318,17 +287,3 @@ def _directions(config: ViewConfig, episode: EpisodeLog) -> str:
             f"  ssh {tunnel} {getpass.getuser()}@{socket.gethostname()}",
         ]
     return "\n".join(lines)
-
-
-@contextmanager
-def _progress(pictures: int) -> Iterator[Callable[[int], None]]:
-    """A bar while pictures are made, where there are any and somebody sees it."""
-    if not pictures or not sys.stderr.isatty():
-        yield lambda number: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("pictures", total=pictures)
-        yield lambda number: progress.update(task, advance=number)

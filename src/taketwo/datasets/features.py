@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,13 @@ class Feature:
         """Whether its pictures are in MP4 files rather than in the rows."""
         return self.dtype == "video"
 
+    @property
+    def dimension_names(self) -> tuple[str, ...]:
+        """One name for each number of a row, in order; their numbers where LeRobot's `names` do not tell."""
+        size = math.prod(self.shape)
+        names = _flat_names(self.names)
+        return names if len(names) == size else tuple(map(str, range(size)))
+
     def to_json(self) -> dict[str, Any]:
         """As `info.json` has it."""
         plain = {"dtype": self.dtype, "shape": list(self.shape), "names": self.names}
@@ -72,6 +80,15 @@ class Feature:
         """
         info = plain.get("info") or {}
         return cls(plain["dtype"], tuple(int(size) for size in plain["shape"]), plain.get("names"), info)
+
+
+def _flat_names(names: Any) -> tuple[str, ...]:
+    """LeRobot has lists, mappings of names to their places, and mappings of groups to lists."""
+    if isinstance(names, Mapping):
+        if all(isinstance(place, int) for place in names.values()):
+            return tuple(sorted(map(str, names), key=lambda name: names[name]))
+        return tuple(name for group in names.values() for name in _flat_names(group))
+    return tuple(map(str, names)) if isinstance(names, list | tuple) else ()
 
 
 BOOKKEEPING = {

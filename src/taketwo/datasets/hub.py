@@ -133,7 +133,7 @@ def check_complete(root: Path) -> None:
     missing = sorted(path for path in _named_files(info, entries) if not (root / path).is_file())
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise DatasetError(f"{root} is not whole: {missing[0]}{more} is missing; try: taketwo dataset repair {root}")
+        raise DatasetError(f"{root} is not whole: {missing[0]}{more} is missing: copy it back, or take its episodes out with taketwo dataset delete-episodes")
 
 
 def _named_files(info: Info, entries: Sequence[EpisodeEntry]) -> set[str]:

@@ -64,6 +64,22 @@ class Info:
         """The cameras whose pictures are in MP4 files."""
         return tuple(key for key, feature in self.features.items() if feature.is_video)
 
+    def data_file(self, place: FilePlace) -> str:
+        """Relative path of a file of rows.
+
+        Raises:
+            DatasetError: the template is none.
+        """
+        return _filled(self.data_path, chunk_index=place.chunk, file_index=place.file)
+
+    def video_file(self, key: str, place: FilePlace) -> str:
+        """Relative path of a file of a camera's pictures.
+
+        Raises:
+            DatasetError: there is no template, or it is none.
+        """
+        return _filled(self.video_path, video_key=key, chunk_index=place.chunk, file_index=place.file)
+
     def to_json(self) -> str:
         """The text of the file."""
         own = {name: getattr(self, name) for name in _OWN}
@@ -101,6 +117,15 @@ class Info:
                 f"{root} is a dataset of version {version}, and this reads {FORMAT_VERSION}: convert it with LeRobot"
             )
         return info
+
+
+def _filled(template: str | None, **values: str | int) -> str:
+    try:
+        if template is None:
+            raise ValueError("there is none")
+        return template.format(**values)
+    except (KeyError, IndexError, ValueError) as error:
+        raise DatasetError(f"{INFO} has no usable path for {', '.join(values)}: {error}") from error
 
 
 _OWN = [part.name for part in fields(Info) if part.name != "rest"]
@@ -231,7 +256,7 @@ def load_episodes(root: Path, info: Info, stats: bool = False) -> list[EpisodeEn
     if [entry.index for entry in entries] != list(range(info.total_episodes)):
         raise DatasetError(
             f"{root / EPISODES} has {len(entries)} episodes and {INFO} says {info.total_episodes}: "
-            f"taketwo dataset repair {root} may mend it"
+            "restore meta/ from a copy or from the Hub"
         )
     return entries
 

@@ -1,8 +1,8 @@
 """Changes of several files that happen as a whole or not at all, also when the process dies in between.
 
 New files are written into a folder of their own. A list of where they go, and of what they replace, is then
-put down in one move, and carried out. Whoever finds such a list carries it out to its end; whoever finds
-files without a list removes them. A file that is there is replaced by renaming, never written into.
+put down in one move, and carried out. The next writer that finds such a list carries it out to its end, and
+removes files without a list; readers refuse until then. A file that is there is replaced by renaming, never written into.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class Transaction:
     """One change of a dataset, by the holder of its lock."""
 
     def __init__(self, root: Path) -> None:
-        """Nothing changes until `commit`."""
+        """The dataset does not change until `commit`. What a process that died had staged is removed."""
+        assert not commit_pending(root), "what is staged belongs to a change that has to be finished"
         self._root = root
         self._put: list[str] = []
         shutil.rmtree(root / STAGED, ignore_errors=True)
@@ -85,6 +86,19 @@ class Transaction:
 def commit_pending(root: Path) -> bool:
     """Whether a change was interrupted half-way, and has to be finished."""
     return (root / LIST).exists()
+
+
+def refuse_pending(root: Path) -> None:
+    """For readers, which cannot finish a change.
+
+    Raises:
+        DatasetError: there is one.
+    """
+    if commit_pending(root):
+        raise DatasetError(
+            f"{root} is in the middle of a change: try again, or if nothing writes it any more, run taketwo dataset "
+            f"repair {root}"
+        )
 
 
 def finish_commit(root: Path) -> None:

@@ -9,6 +9,9 @@ import sys
 import threading
 from collections.abc import Iterator
 
+KEPT_UP = 0.95
+"""Part of the rate asked for below which a session has not kept up."""
+
 SINK_NICENESS = 10
 """How much sinks give way to the loop, from 0 to 19 (nice(1))."""
 
