@@ -19,6 +19,9 @@ from taketwo.errors import RenderingError
 FloatArray = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 
+SIMULATOR_STATE = "simulator_state"
+"""Entry of `Observation.extras`: what `Snapshots.snapshot` tells of this very instant, where that is kept."""
+
 
 class Image:
     """A camera picture that is made when it is first looked at, once, and then kept.

@@ -2,13 +2,18 @@
 
 import json
 import shutil
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from taketwo.cli import dataset as command
+from taketwo.cli.dataset_output import said_episodes
+from taketwo.cli.dataset_words import parsed_episodes
 from taketwo.cli.main import main
+from taketwo.cli.wording import said_count
 from taketwo.datasets.layout import INFO, LEROBOT_HOME, WORK, FilePlace, video_path
 from taketwo.datasets.reader import Dataset
 from taketwo.datasets.sink import DatasetConfig
@@ -115,7 +120,17 @@ def test_info_for_programs(run, home):
     assert plain["bytes"] == sum(path.stat().st_size for path in home.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("words", [["me/point"], ["home/me/point"], ["./home/me/point"], ["--root=home/me/point"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["me/point"],
+        ["home/me/point"],
+        ["./home/me/point"],
+        ["--root=home/me/point"],
+        ["you/any", "--root=home/me/point"],
+        ["me/point", "--root=home"],
+    ],
+)
 def test_a_dataset_is_named_by_repo_id_or_folder(run, home, words):
     assert json.loads(run("info", *words, "--json")[1])["root"] == str(home / "me" / "point")
 
@@ -129,11 +144,14 @@ def test_a_dataset_is_named_by_repo_id_or_folder(run, home, words):
         (["info", "me/../you"], 2, "is not a dataset's name"),
         (["info", "me/point", "extra"], 2, "unexpected word 'extra'"),
         (["info", "me/point", "--jason"], 2, "Did you mean --json?"),
+        (["info", "me/nothing", "--root=home"], 1, "--local-dir=home/me/nothing"),
+        (["list", "me/nothing", "--root=home"], 1, "no dataset 'me/nothing' in home: "),
         (["list", "me/point", "--outcome=timeot"], 2, "Did you mean 'timeout'?"),
         (["list", "me/point", "--task=Fly"], 2, "unknown task 'Fly'"),
         (["check", "me/point", "--episodes=5"], 2, "has episodes 0 to 4"),
         (["delete-episodes", "me/point", "--yes"], 2, "--episodes is needed"),
         (["delete-episodes", "me/point", "--episodes=0-4", "--yes"], 2, "remove the folder"),
+        (["delete-episodes", "me/point", "--episodes=0-4"], 2, "remove the folder"),
         (["delete-episodes", "me/point", "--episodes=1,x", "--yes"], 2, "such as 1,4-6"),
         (["delete-episodes", "me/point", "--episodes=3-1", "--yes"], 2, "ends before it begins"),
         (["delete-episodes", "me/point", "--episodes=0-999999999", "--yes"], 2, "no episode 999999999"),
@@ -281,6 +299,30 @@ def test_export_writes_plain_files(run, home, tmp_path):
     ]
 
 
+INTERRUPTED_EXPORT = """
+import os, signal, sys
+from contextlib import contextmanager
+from taketwo.cli import dataset_export
+from taketwo.cli.main import main
+
+@contextmanager
+def bar(what):
+    yield lambda done, total: done == 2 and os.kill(os.getpid(), {number})
+
+dataset_export.progress_bar = bar
+sys.exit(main(["dataset", "export", "me/point", "--to=plain"]))
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_ends_an_export_and_nothing_of_it_is_left(home, tmp_path, number, status):
+    code = INTERRUPTED_EXPORT.format(number=int(number))
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == status, done.stderr
+    assert done.stderr == "error: interrupted\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
 def test_push_that_fails_keeps_the_dataset_and_tells_the_command(run, home, monkeypatch):
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
     before = files(home)
@@ -302,13 +344,27 @@ def test_the_real_command_tells_a_wrong_dataset_in_one_line(home):
     assert error_of(done).startswith("there is no dataset 'me/nothing'")
 
 
-def test_episodes_are_named_by_numbers_and_ranges():
-    from taketwo.cli.dataset_output import said_episodes
-    from taketwo.cli.dataset_words import chosen_episodes
+@pytest.mark.parametrize(
+    ("count", "said"), [(0, "has no episodes"), (1, "has episode 0 only"), (7, "has episodes 0 to 6")]
+)
+def test_an_episode_that_is_not_there_is_told_with_those_that_are(count, said):
+    with pytest.raises(ConfigError, match=rf"^--episodes: there is no episode 7: somewhere {said}$"):
+        parsed_episodes("7", count, Path("somewhere"))
 
+
+def test_numbers_in_words():
+    assert [said_count(number, "row") for number in (0, 1, 2, 1234567)] == [
+        "0 rows",
+        "1 row",
+        "2 rows",
+        "1 234 567 rows",
+    ]
+
+
+def test_episodes_are_named_by_numbers_and_ranges():
     root = Path("somewhere")
-    assert chosen_episodes("1,4-6, 5 ,0", 7, root) == [0, 1, 4, 5, 6]
+    assert parsed_episodes("1,4-6, 5 ,0", 7, root) == [0, 1, 4, 5, 6]
     assert said_episodes([0, 1, 4, 5, 6, 9]) == "0-1,4-6,9"
     for wrong in ("", "1,", "a", "-1", "1-", "1.5"):
         with pytest.raises(ConfigError, match="such as 1,4-6"):
-            chosen_episodes(wrong, 7, root)
+            parsed_episodes(wrong, 7, root)

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -6,9 +7,9 @@ from rich.console import Console
 from taketwo.cli.progress import LiveProgress, PlainProgress, Standing
 from taketwo.cli.summary import successes
 from taketwo.session.config import SessionConfig
-from taketwo.session.events import StepTaken
+from taketwo.session.events import EpisodeEnd, EpisodeStart, StepTaken
 from taketwo.testing import PointEnvironment, check_sink
-from taketwo.types import Episode, Outcome
+from taketwo.types import Episode, EpisodeInfo, Outcome
 from tests.support import Keep, run_session
 
 
@@ -97,6 +98,18 @@ def test_the_fraction_done_grows_to_one(options):
     assert fractions == sorted(fractions)
     assert fractions[0] == 0.0
     assert fractions[-1] == pytest.approx(1.0, abs=0.03)
+
+
+def test_a_discarded_episode_counts_as_not_done():
+    standing = Standing(SessionConfig(num_episodes=2), step_limit=4)
+    fractions = []
+    for index, outcome in enumerate([Outcome.DISCARDED, Outcome.SUCCESS, Outcome.DISCARDED, Outcome.TIMEOUT]):
+        standing.take(EpisodeStart(EpisodeInfo(index, seed=1)))
+        standing.step = 2
+        fractions.append(standing.fraction)
+        standing.take(EpisodeEnd(replace(episode(outcome), index=index)))
+        fractions.append(standing.fraction)
+    assert fractions == [0.25, 0.0, 0.25, 0.5, 0.75, 0.5, 0.75, 1.0]
 
 
 def test_dropped_steps_are_counted_all_the_same():

@@ -169,4 +169,6 @@ def test_help_tells_the_flags():
     assert done.returncode == 0
     for flag in ("--dataset.repo_id", "--dataset.root", "--episode", "--camera", "--size", "--workers", "--env.type"):
         assert f"  {flag} " in done.stdout
+    assert "the values in brackets hold only where another --env.type is given" in done.stdout
+    assert "\nExit status: 0 when all videos are made; " in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80

@@ -40,6 +40,12 @@ def test_an_episode_by_its_repo_id(home):
     assert everything_in(home.path) == before
 
 
+def test_the_root_may_also_hold_the_dataset_by_its_repo_id(home):
+    done = taketwo("replay", f"--dataset.root={home.path}", "--dataset.repo_id=me/cube", "--dataset.episode=0")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("episode 0: ")
+
+
 def test_all_episodes_with_a_table_at_the_end(home):
     done = taketwo("replay", f"--dataset.root={home.cube}", "--dataset.episode=all")
     assert done.returncode == 0, done.stderr
@@ -189,7 +195,7 @@ def test_what_is_wrong_is_told_in_a_line(home, tmp_path, flags, message):
     [
         ([], 2, "which dataset?"),
         (["--dataset.repo_id=../cube"], 2, "is not a dataset's name"),
-        (["--dataset.repo_id=me/none"], 1, "is no LeRobot dataset"),
+        (["--dataset.repo_id=me/none"], 1, "give its folder by --dataset.root, or download it: hf download me/none "),
         (["--dataset.root=."], 1, "is no LeRobot dataset"),
     ],
 )
@@ -227,4 +233,5 @@ def test_help_tells_the_flags():
     assert done.returncode == 0
     for flag in ("--dataset.repo_id", "--dataset.episode", "--dataset.fps", "--dataset.root", "--env.type"):
         assert f"  {flag} " in done.stdout
+    assert "the values in brackets hold only where another --env.type is given" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80

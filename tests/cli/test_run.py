@@ -45,6 +45,16 @@ def test_a_run_records_a_video_and_a_session_and_says_where(tmp_path):
     assert "Stored episode 2/2 (13 frames)" in done.stderr
 
 
+def test_a_run_says_what_the_dataset_has_got(tmp_path):
+    words = ["run", *NOISE, "--session.num_episodes=1", "--session.max_episode_steps=3", "--dataset.root=data"]
+    plugins = install_plugin(tmp_path)
+    done = taketwo(*words, "--output_dir=out", cwd=tmp_path, PYTHONPATH=plugins)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^dataset +data\n +1 episode, 3 rows$", done.stdout, re.MULTILINE)
+    done = taketwo(*words, "--output_dir=again", "--resume=true", cwd=tmp_path, PYTHONPATH=plugins)
+    assert re.search(r"^ +1 episode, 3 rows; 2 in all$", done.stdout, re.MULTILINE)
+
+
 def test_a_run_can_be_repeated_from_its_recording(tmp_path):
     first = taketwo("run", *QUICK, "--session.num_episodes=1", "--session.seed=7", "--output_dir=out", cwd=tmp_path)
     assert first.returncode == 0, first.stderr

@@ -115,8 +115,11 @@ def test_a_dataset_that_is_not_there_is_told_with_what_to_do(tmp_path):
     words = ["--repo-id=me/cup", "--episode-index=0", "--save=1", "--output-dir", tmp_path / "out"]
     done = taketwo("view", *words, HF_LEROBOT_HOME=str(tmp_path))
     assert done.returncode == 1
-    assert "there is no dataset me/cup in " in error_of(done)
-    assert "--root" in error_of(done)
+    folder = tmp_path / "me" / "cup"
+    assert error_of(done) == (
+        f"there is no dataset 'me/cup' in {folder}: give its folder by --root, or download it: "
+        f"hf download me/cup --repo-type=dataset --local-dir={folder}"
+    )
     assert not list(tmp_path.iterdir())
 
 

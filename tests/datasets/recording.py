@@ -9,8 +9,8 @@ import numpy as np
 
 from taketwo.control.config import ControlConfig
 from taketwo.datasets.sink import DatasetConfig
-from taketwo.datasets.trace import Traced
 from taketwo.envs.aloha import AlohaConfig
+from taketwo.envs.traced import Traced
 from taketwo.policies.scripted import ScriptedConfig
 from taketwo.session.config import SessionConfig
 from taketwo.session.events import EpisodeStart, StepTaken

@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from taketwo.datasets.decoding import VideoFile, decode_picture
+from taketwo.datasets.decoding import VideoReader, decode_picture
 from taketwo.datasets.open_files import OpenFiles
 from taketwo.errors import DatasetError
 from tests.recording.filming import WIDTH, number_of, numbered
@@ -57,7 +57,7 @@ def number_at(file, number):
 
 
 def test_any_frame_in_any_order(video):
-    file = VideoFile(video)
+    file = VideoReader(video)
     order = [*range(FRAMES), *random.Random(0).choices(range(FRAMES), k=120), *reversed(range(FRAMES))]
     assert [number_at(file, number) for number in order] == order
 
@@ -65,14 +65,14 @@ def test_any_frame_in_any_order(video):
 def test_pixels_are_those_of_decoding_in_order(video):
     with av.open(str(video)) as container:
         straight = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    file = VideoFile(video)
+    file = VideoReader(video)
     for number in (31, 30, 2, 59, 32, 33):
         difference = np.abs(file.frame_at(number * PERIOD, PERIOD).astype(int) - straight[number])
         assert difference.max() <= 1
 
 
 def test_a_time_may_be_off_by_less_than_half_a_frame(video):
-    file = VideoFile(video)
+    file = VideoReader(video)
     assert [number_of(file.frame_at((k + off) * PERIOD, PERIOD)) for k in (7, 20) for off in (-0.4, 0.4)] == [
         7,
         7,
@@ -82,7 +82,7 @@ def test_a_time_may_be_off_by_less_than_half_a_frame(video):
 
 
 def test_there_is_nothing_before_the_first_and_after_the_last_frame(video):
-    file = VideoFile(video)
+    file = VideoReader(video)
     assert file.frame_at(FRAMES * PERIOD, PERIOD) is None
     assert file.frame_at(1e6, PERIOD) is None
     assert number_at(file, FRAMES - 1) == FRAMES - 1
@@ -91,7 +91,7 @@ def test_there_is_nothing_before_the_first_and_after_the_last_frame(video):
 
 
 def test_times_as_the_file_has_them(video):
-    file = VideoFile(video)
+    file = VideoReader(video)
     assert number_at(file, 40) == 40
     np.testing.assert_allclose(file.frame_times(9.5 * PERIOD, 30.5 * PERIOD), np.arange(10, 31) * PERIOD, atol=1e-6)
     assert number_at(file, 41) == 41
@@ -101,7 +101,7 @@ def test_times_as_the_file_has_them(video):
 
 def test_a_frame_that_the_file_lacks_is_none_and_its_neighbours_are_there(tmp_path):
     there = [number for number in range(FRAMES) if number not in (20, 21, 22)]
-    file = VideoFile(write_video(tmp_path / "gap.mp4", numbers=there))
+    file = VideoReader(write_video(tmp_path / "gap.mp4", numbers=there))
     for ask in (list(range(15, 28)), [21, 22, 20, 23, 19, 21, 50, 21]):
         found = [file.frame_at(number * PERIOD, PERIOD) for number in ask]
         assert [None if pixels is None else number_of(pixels) for pixels in found] == [
@@ -111,7 +111,7 @@ def test_a_frame_that_the_file_lacks_is_none_and_its_neighbours_are_there(tmp_pa
 
 
 def test_an_array_is_the_callers_own(tmp_path):
-    file = VideoFile(write_video(tmp_path / "film.mp4"))
+    file = VideoReader(write_video(tmp_path / "film.mp4"))
     first = file.frame_at(0, PERIOD)
     first[:] = 0
     assert file.frame_at(3 * PERIOD, PERIOD).max() > 0
@@ -133,7 +133,7 @@ def patches(number, height, width):
 def test_colours_are_those_that_the_file_is_tagged_with(tmp_path, matrix, span):
     tags = {"colorspace": 1 if matrix == 1 else 5, "color_range": span}
     path = write_video(tmp_path / "c.mp4", options={"crf": "5"}, numbers=range(3), picture=patches, tags=tags)
-    shown = VideoFile(path).frame_at(0, PERIOD)
+    shown = VideoReader(path).frame_at(0, PERIOD)
     for number, colour in enumerate(COLOURS):
         middle = shown[20:40, number * (WIDTH // 4) + WIDTH // 8]
         assert np.abs(middle.astype(int) - colour).max() <= 4
@@ -144,12 +144,12 @@ def test_what_is_no_video_is_told_in_a_line(tmp_path, content):
     path = tmp_path / "film.mp4"
     path.write_bytes(content)
     with pytest.raises(DatasetError, match=r"film.mp4 is damaged: [^\n]+$"):
-        VideoFile(path)
+        VideoReader(path)
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path):
     with pytest.raises(DatasetError, match=r"film.mp4 is missing$"):
-        VideoFile(tmp_path / "film.mp4")
+        VideoReader(tmp_path / "film.mp4")
 
 
 def test_sound_alone_is_no_video(tmp_path):
@@ -161,13 +161,13 @@ def test_sound_alone_is_no_video(tmp_path):
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     with pytest.raises(DatasetError, match="no video in it"):
-        VideoFile(path)
+        VideoReader(path)
 
 
 def test_a_file_that_was_cut_off_has_its_first_frames(tmp_path):
     path = write_video(tmp_path / "film.mp4", group=8)
     path.write_bytes(path.read_bytes()[: int(0.6 * path.stat().st_size)])
-    file = VideoFile(path)
+    file = VideoReader(path)
     assert number_at(file, 3) == 3
     assert lost(file, FRAMES - 1)
     assert number_at(file, 2) == 2
@@ -177,7 +177,7 @@ def test_a_file_that_was_cut_off_has_its_first_frames(tmp_path):
 def test_what_depends_on_scribbles_is_not_shown(tmp_path, after_key_frame):
     path = write_video(tmp_path / "film.mp4", options={"tune": "zerolatency", "sc_threshold": "0"})
     scribble(path, 16 + after_key_frame)
-    file = VideoFile(path)
+    file = VideoReader(path)
     for number in (16 + after_key_frame, 23, 22, 16 + after_key_frame):
         assert lost(file, number)
     others = [number for number in range(FRAMES) if not 16 <= number < 24]
@@ -228,7 +228,7 @@ def test_the_file_unused_for_longest_is_closed_for_a_new_one():
 
 def test_a_forked_process_has_files_of_its_own(tmp_path):
     path = write_video(tmp_path / "film.mp4", group=1000)
-    files = OpenFiles(VideoFile, 2)
+    files = OpenFiles(VideoReader, 2)
     assert number_at(files.get(path), 10) == 10
     answers = multiprocessing.get_context("fork").SimpleQueue()
 

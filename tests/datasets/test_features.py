@@ -87,3 +87,26 @@ def test_differences_are_named(features):
         "action has shape [3] there and [2] here",
         "observation.images.top is image there and video here",
     ]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["a", "b"], ("a", "b")),
+        (("a", "b"), ("a", "b")),
+        ({"motors": ["a", "b"]}, ("a", "b")),
+        ({"left": ["a"], "right": ["b"]}, ("a", "b")),
+        ({"a": 0, "b": 1}, ("a", "b")),
+        ({"grip": 1, "lift": 0}, ("lift", "grip")),
+        (None, ("0", "1")),
+        (["a"], ("0", "1")),
+        (["a", "b", "c"], ("0", "1")),
+        ("ab", ("0", "1")),
+    ],
+)
+def test_names_of_dimensions_in_every_form_that_datasets_have(names, expected):
+    assert Feature("float32", (2,), names).dimension_names == expected
+
+
+def test_the_dimensions_of_a_matrix_are_counted_through():
+    assert Feature("float64", (2, 3)).dimension_names == ("0", "1", "2", "3", "4", "5")

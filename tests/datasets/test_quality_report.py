@@ -74,7 +74,7 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def result(root):
     with Dataset.open(root) as dataset:
-        return check(dataset, every=1)
+        return check(dataset)
 
 
 def reported(root, result, path):

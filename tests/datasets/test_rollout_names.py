@@ -72,11 +72,6 @@ def test_videos_are_listed_by_folder_and_episode(folder):
     assert all(rollout.path.is_file() for rollout in list_rollouts(folder))
 
 
-@pytest.mark.parametrize(("failed", "episodes"), [(True, [20, 100, 12]), (False, [9])])
-def test_unjudged_ones_are_neither_failed_nor_successful(folder, failed, episodes):
-    assert [rollout.name.episode for rollout in list_rollouts(folder, failed)] == episodes
-
-
 def test_folder_without_any(tmp_path):
     (tmp_path / "holiday.mp4").touch()
     assert list_rollouts(tmp_path) == []

@@ -20,6 +20,14 @@ def test_of_a_column_of_vectors():
         np.testing.assert_allclose(stats[name], np.quantile(wide, quantile, axis=0))
 
 
+def test_what_is_no_finite_number_is_left_out():
+    values = np.array([[1.0, np.nan], [np.inf, np.nan], [3.0, np.nan]])
+    stats = of_column(values)
+    assert stats["mean"].tolist() == [2.0, 0.0]
+    assert stats["max"].tolist() == [3.0, 0.0]
+    assert stats["count"].tolist() == [3]
+
+
 def test_of_truths():
     stats = of_column(np.array([False, True, True, True]))
     assert stats["mean"].tolist() == [0.75]

@@ -4,13 +4,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from taketwo.control.config import ControlConfig
-from taketwo.datasets.trace import SIMULATOR_STATE, Trace, Traced, TraceLog, logged_steps, write_trace
+from taketwo.datasets.trace import Trace, TraceLog, logged_steps, write_trace
 from taketwo.envs.aloha import AlohaConfig
+from taketwo.envs.traced import Traced
 from taketwo.errors import DatasetError, EnvironmentFault, RecordingError
 from taketwo.policies.scripted import ScriptedConfig
 from taketwo.session.config import SessionConfig
 from taketwo.session.events import EpisodeEnd, StepTaken, TerminalObservation
 from taketwo.session.loop import Session
+from taketwo.types import SIMULATOR_STATE
 
 ODD_NAN = np.frombuffer(b"\x01\x02\x03\x00\x00\x00\xf8\x7f")
 """A NaN whose payload a conversion would lose."""

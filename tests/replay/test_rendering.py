@@ -42,7 +42,8 @@ def decoded(path):
 
 
 def test_frames_are_those_of_the_recording_bit_for_bit(cube, aloha):
-    frames = list(rendered_frames(aloha, trace_of(cube, 1), "top", 48, 64))
+    trace = trace_of(cube, 1)
+    frames = [frame for (frame,) in rendered_frames(aloha, trace, range(trace.states), ["top"], 48, 64)]
     assert len(frames) == len(cube.pictures[1]) == cube.result.episodes[1].steps + 1
     assert all(np.array_equal(frame, seen) for frame, seen in zip(frames, cube.pictures[1], strict=True))
 
@@ -50,19 +51,19 @@ def test_frames_are_those_of_the_recording_bit_for_bit(cube, aloha):
 def test_any_part_can_be_drawn_alone_in_any_order(cube, aloha):
     trace = trace_of(cube, 0)
     for start, stop in ((120, 123), (0, 2), (60, 61)):
-        frames = list(rendered_frames(aloha, trace, "top", 48, 64, start, stop))
+        frames = [frame for _, frame in rendered_frames(aloha, trace, range(start, stop), ["angle", "top"], 48, 64)]
         assert np.array_equal(frames, cube.pictures[0][start:stop])
 
 
 def test_an_unknown_camera_is_told(cube, aloha):
     with pytest.raises(ConfigError, match="angle"):
-        next(rendered_frames(aloha, trace_of(cube, 0), "angel", 48, 64))
+        next(rendered_frames(aloha, trace_of(cube, 0), [0], ["top", "angel"], 48, 64))
 
 
 def test_states_of_another_simulator_are_told(cube):
     environment = AlohaConfig(task="insertion", cameras=()).make()
     with pytest.raises(EnvironmentFault, match="cannot be restored"):
-        next(rendered_frames(environment, trace_of(cube, 0), "top", 48, 64))
+        next(rendered_frames(environment, trace_of(cube, 0), [0], ["top"], 48, 64))
     environment.close()
 
 

@@ -27,21 +27,11 @@ def test_every_numeric_column_but_the_bookkeeping_is_drawn_and_the_known_ones_fi
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        (["lift", "grip"], ("lift", "grip")),
-        ({"motors": ["lift", "grip"]}, ("lift", "grip")),
-        ({"left": ["lift"], "right": ["grip"]}, ("lift", "grip")),
         ({"grip": 1, "lift": 0}, ("lift", "grip")),
         (None, ("0", "1")),
-        (["lift"], ("0", "1")),
         (["lift", "lift"], ("0", "1")),
         (["lift", ""], ("0", "1")),
-        ("lift", ("0", "1")),
     ],
 )
-def test_names_of_dimensions_as_datasets_have_them(names, expected):
+def test_each_curve_has_a_name_of_its_own(names, expected):
     assert signals_of({ACTION: Feature("float32", (2,), names)}) == [Signal(ACTION, expected)]
-
-
-def test_the_dimensions_of_a_matrix_are_counted_through():
-    (signal,) = signals_of({"pose": Feature("float64", (2, 3))})
-    assert signal.names == ("0", "1", "2", "3", "4", "5")

@@ -51,8 +51,8 @@ Makes a new video of a recorded episode: every state of its simulator trace is
 restored and drawn. Frame k shows row k of the dataset, and the last one the end
 of the episode. All cores draw. Several cameras give a file each.
 
-Of --env.*, the values in brackets below hold only where another --env.type is
-given than the episode was recorded in; otherwise the episode's own are used.
+Of --env.*, the values in brackets hold only where another --env.type is given;
+otherwise the default is what the episode was recorded with.
 
 Exit status: 0 when all videos are made; 1 on a fault; 2 for a wrong flag; 130
 after Ctrl-C and 143 after SIGTERM, by which finished videos stay, and of the

@@ -47,8 +47,8 @@ states, the first one is restored and every later one compared, bit for bit;
 otherwise the simulator is reset with the recorded seed, and observation.state
 compared. A robot is led from its present pose to the first action, slowly.
 
-Of --env.*, the values in brackets below hold only where another --env.type is
-given than the episode was recorded in; otherwise the episode's own are used.
+Of --env.*, the values in brackets hold only where another --env.type is given;
+otherwise the default is what the episode was recorded with.
 
 Exit status: 0 when everything came out as recorded; 1 when it did not, or on
 a fault; 2 for a wrong flag; 130 after Ctrl-C and 143 after SIGTERM, by which

@@ -229,7 +229,7 @@ def _traced(config: RunConfig, environment: Environment) -> Environment:
     """The environment, telling its full state at every step where that is kept."""
     if not (config.dataset.wanted and config.dataset.trace and isinstance(environment, Snapshots)):
         return environment
-    from taketwo.datasets.trace import Traced
+    from taketwo.envs.traced import Traced
 
     return Traced(environment)
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from taketwo.datasets.catalog import Catalog
-from taketwo.datasets.commit import exact_fps, stage_summary, write_parquet
+from taketwo.datasets.commit import stage_summary, write_parquet
 from taketwo.datasets.features import Feature
 from taketwo.datasets.layout import (
     SESSIONS,
@@ -40,6 +40,7 @@ from taketwo.datasets.transaction import Transaction
 from taketwo.datasets.video_cuts import Cut, cut_video
 from taketwo.errors import DatasetError, one_line
 from taketwo.recording.naming import cannot_write
+from taketwo.recording.rate import exact_fps
 
 UNKNOWN_SESSION = '{"config": {}}\n'
 """Stands for a session whose file was lost, so that the numbers of the others stay right."""
@@ -199,7 +200,7 @@ class Assembly:
             notes = [part.notes[entry.index] for entry in entries if entry.index in part.notes]
             if notes:
                 moved = (
-                    replace(note, session=sessions[part, note.session]).moved(self._numbers[part, note.index].index)
+                    replace(note, index=self._numbers[part, note.index].index, session=sessions[part, note.session])
                     for note in notes
                 )
                 self._transaction.write(notes_path(target), "".join(note.to_line() for note in moved))

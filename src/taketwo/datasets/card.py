@@ -213,15 +213,9 @@ def _type(feature: Feature) -> str:
 def _meaning(key: str, feature: Feature) -> str:
     if feature.is_camera:
         return "picture"
-    names = ", ".join(f"`{name}`" for name in _names(feature.names)) if feature.shape != (1,) else ""
+    told = feature.dimension_names if feature.names and feature.shape != (1,) else ()
+    names = ", ".join(f"`{name}`" for name in told)
     return ": ".join(part for part in (MEANINGS.get(key, ""), names) if part)
-
-
-def _names(names: Any) -> list[str]:
-    """LeRobot has names as a list, or as a mapping of groups to lists or of names to positions."""
-    if isinstance(names, Mapping):
-        return [name for key, value in names.items() for name in (_names(value) or [str(key)])]
-    return [str(name) for name in names] if isinstance(names, list | tuple) else []
 
 
 def _usage(repo_id: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,14 +33,10 @@ from taketwo.datasets.transaction import Transaction
 from taketwo.datasets.video_files import copy_video
 from taketwo.errors import DatasetError
 from taketwo.recording.naming import cannot_write
+from taketwo.recording.rate import exact_fps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-def exact_fps(fps: float) -> Fraction:
-    """A rate as a fraction of small numbers: 29.97 stands for 30000 / 1001."""
-    return Fraction(fps).limit_denominator(1001)
 
 
 def add_episode(

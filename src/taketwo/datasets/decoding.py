@@ -24,7 +24,7 @@ SCALER_MATRICES = {1: Colorspace.ITU709, 4: Colorspace.FCC, 7: Colorspace.SMPTE2
 as it does for files that name none."""
 
 
-class VideoFile:
+class VideoReader:
     """The frames of an MP4 file, by time; whatever FFmpeg decodes, such as H.264, HEVC and AV1.
 
     A frame is decoded from the key frame before it, or from the one that was asked for last, where that is on

@@ -21,7 +21,7 @@ from taketwo.datasets.metadata import Info
 from taketwo.datasets.packing import pack
 from taketwo.datasets.selection import Part
 from taketwo.datasets.take import unfinished_takes
-from taketwo.datasets.transaction import Transaction, commit_pending
+from taketwo.datasets.transaction import Transaction, refuse_pending
 from taketwo.datasets.writer import check_new, check_same
 from taketwo.errors import ConfigError, DatasetError, RecordingError
 from taketwo.recording.naming import cannot_write, make_folder
@@ -100,8 +100,7 @@ def rename(root: Path, new_root: Path) -> None:
         raise ConfigError(f"{new_root} is there already, and nothing of it was touched: choose another name")
     if root.resolve() in new_root.resolve().parents:
         raise ConfigError(f"{new_root} is inside of {root}: choose a folder beside it")
-    if commit_pending(root):
-        raise DatasetError(f"{root} was left in the middle of a change: run taketwo dataset repair {root}")
+    refuse_pending(root)
     lock = DatasetLock(root)
     moved = False
     try:

@@ -14,14 +14,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from taketwo.datasets.commit import exact_fps
-from taketwo.datasets.layout import INFO, VIDEO_TEMPLATE, FilePlace
-from taketwo.datasets.quality_rows import dimension_names
 from taketwo.datasets.reader import Dataset, RecordedEpisode
 from taketwo.datasets.row_files import RowFile
 from taketwo.datasets.video_cuts import Cut, cut_video
-from taketwo.errors import ConfigError, DatasetError
+from taketwo.errors import ConfigError
 from taketwo.recording.naming import cannot_write, make_folder, safe_name
+from taketwo.recording.rate import exact_fps
 
 Format = Literal["csv", "npz"]
 
@@ -131,7 +129,7 @@ def _write_rows(path: Path, dataset: Dataset, columns: Mapping[str, NDArray[Any]
         text = _as_text(values).reshape(len(values), -1)
         spread.append(text)
         several = values.ndim > 1
-        names += [f"{key}.{name}" for name in dimension_names(dataset.info.features[key])] if several else [key]
+        names += [f"{key}.{name}" for name in dataset.info.features[key].dimension_names] if several else [key]
     _write_csv(path, names, np.concatenate(spread, axis=1))
 
 
@@ -162,12 +160,12 @@ def _write_npz(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
 
 def _write_video(path: Path, dataset: Dataset, episode: RecordedEpisode, key: str) -> None:
     span = episode.entry.videos[key]
-    source = _file(dataset, dataset.info.video_path or VIDEO_TEMPLATE, span.place, key)
+    source = dataset.root / dataset.info.video_file(key, span.place)
     cut_video(source, path, [Cut(span.start_s, episode.length)], exact_fps(dataset.fps))
 
 
 def _write_pictures(folder: Path, dataset: Dataset, episode: RecordedEpisode, key: str) -> None:
-    file = RowFile(_file(dataset, dataset.info.data_path, episode.entry.data))
+    file = RowFile(dataset.root / dataset.info.data_file(episode.entry.data))
     try:
         make_folder(folder)
         for row, picture in enumerate(file.pictures(episode.index, key, 0)):
@@ -178,10 +176,3 @@ def _write_pictures(folder: Path, dataset: Dataset, episode: RecordedEpisode, ke
                 raise cannot_write(path, error) from error
     finally:
         file.close()
-
-
-def _file(dataset: Dataset, template: str, place: FilePlace, key: str = "") -> Path:
-    try:
-        return dataset.root / template.format(chunk_index=place.chunk, file_index=place.file, video_key=key)
-    except (KeyError, IndexError, ValueError) as error:
-        raise DatasetError(f"{dataset.root / INFO} is damaged: {template!r} is no path of files") from error

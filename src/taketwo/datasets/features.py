@@ -111,8 +111,9 @@ def session_features(spec: EnvironmentSpec, cameras: Iterable[str], video: bool)
     Raises:
         ConfigError: a camera's name or size cannot be recorded.
     """
+    state = {STATE: Feature("float32", (len(spec.state_names),), list(spec.state_names))} if spec.state_names else {}
     features = {
-        STATE: Feature("float32", (len(spec.state_names),), list(spec.state_names)),
+        **state,
         ACTION: Feature("float32", (spec.action_dim,), list(spec.action_names)),
         ASKED: Feature("float32", (spec.action_dim,), list(spec.action_names)),
         REWARD: Feature("float32", (1,)),

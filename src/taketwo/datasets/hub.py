@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taketwo.datasets.card import CARD, dataset_card, is_untouched
-from taketwo.datasets.layout import FORMAT_VERSION, INFO, VIDEO_TEMPLATE, check_repo_id
+from taketwo.datasets.layout import FORMAT_VERSION, check_repo_id
 from taketwo.datasets.metadata import EpisodeEntry, Info, load_episodes
-from taketwo.datasets.transaction import commit_pending
+from taketwo.datasets.transaction import refuse_pending
 from taketwo.errors import ConfigError, DatasetError, MissingExtraError, TakeTwoError, one_line
 
 if TYPE_CHECKING:
@@ -125,27 +125,21 @@ def check_complete(root: Path) -> None:
             interrupted.
     """
     info = Info.load(root)
-    if commit_pending(root):
-        raise DatasetError(f"a change of {root} was interrupted: finish it first, by: taketwo dataset repair {root}")
+    refuse_pending(root)
     entries = load_episodes(root, info)
     if not entries:
         raise DatasetError(f"{root} has no episodes yet: record one first")
     missing = sorted(path for path in _named_files(info, entries) if not (root / path).is_file())
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise DatasetError(f"{root} is not whole: {missing[0]}{more} is missing: copy it back, or take its episodes out with taketwo dataset delete-episodes")
+        raise DatasetError(
+            f"{root} is not whole: {missing[0]}{more} is missing: copy it back, or take its episodes out with taketwo dataset delete-episodes"
+        )
 
 
 def _named_files(info: Info, entries: Sequence[EpisodeEntry]) -> set[str]:
-    try:
-        files = {info.data_path.format(chunk_index=entry.data.chunk, file_index=entry.data.file) for entry in entries}
-        for entry in entries:
-            for key, span in entry.videos.items():
-                place = {"video_key": key, "chunk_index": span.place.chunk, "file_index": span.place.file}
-                files.add((info.video_path or VIDEO_TEMPLATE).format(**place))
-    except (KeyError, IndexError, ValueError, AttributeError) as error:
-        raise DatasetError(f"{INFO} is damaged: its data_path or video_path makes no file name: {error}") from error
-    return files
+    videos = {info.video_file(key, span.place) for entry in entries for key, span in entry.videos.items()}
+    return videos | {info.data_file(entry.data) for entry in entries}
 
 
 def _send(push: Push, api: HfApi) -> str:

@@ -85,8 +85,7 @@ def session_path(number: int) -> str:
 
 def trace_path(episode: int) -> str:
     """Simulator states of one episode."""
-    chunk, number = divmod(episode, FILES_PER_CHUNK)
-    return f"{TRACES}/chunk-{chunk:03d}/episode-{chunk * FILES_PER_CHUNK + number:06d}.parquet"
+    return f"{TRACES}/chunk-{episode // FILES_PER_CHUNK:03d}/episode-{episode:06d}.parquet"
 
 
 def find_root(repo_id: str | None, root: Path | None) -> Path:

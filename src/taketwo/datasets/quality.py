@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from taketwo.datasets.features import ACTION, CAPTURE_TIME, IMAGE_PREFIX, STATE, SUCCESS
+from taketwo.datasets.features import ACTION, CAPTURE_TIME, STATE, SUCCESS
 from taketwo.datasets.layout import STATS
 from taketwo.datasets.quality_findings import SEVERITIES, Finding, Severity, worst_first
 from taketwo.datasets.quality_pictures import (
@@ -28,8 +28,8 @@ from taketwo.datasets.quality_pictures import (
     usual_sharpness,
 )
 from taketwo.datasets.quality_rows import EpisodeRows, JumpWatch, length_findings, row_findings, usual_length
-from taketwo.datasets.quality_survey import Extremes, Scale, Survey, flat, motion_columns
-from taketwo.errors import ConfigError, DatasetError, one_line
+from taketwo.datasets.quality_survey import Extremes, Scale, Survey, flat
+from taketwo.errors import DatasetError, one_line
 from taketwo.types import FloatArray
 
 if TYPE_CHECKING:
@@ -90,27 +90,21 @@ class CheckResult:
         return [finding for finding in self.findings if finding.episode == index]
 
 
-def check(
-    dataset: Dataset,
-    episodes: Sequence[int] | None = None,
-    progress: Progress | None = None,
-    every: int | None = None,
-) -> CheckResult:
+def check(dataset: Dataset, episodes: Sequence[int] | None = None, progress: Progress | None = None) -> CheckResult:
     """Look for what is wrong with a dataset. A damaged episode is a finding, and the check goes on.
+
+    About `SAMPLED_HZ` pictures a second are looked at.
 
     Args:
         episodes: indices of those to check; all where None. What is usual is learned from the same ones.
         progress: told after each episode.
-        every: look at one picture in so many; about `SAMPLED_HZ` pictures a second where None.
 
     Raises:
-        ConfigError: an episode is out of range, or `every` is not 1 or more.
+        ConfigError: an episode is out of range.
     """
-    if every is not None and every < 1:
-        raise ConfigError(f"every is {every}: 1 looks at each picture, 5 at each fifth")
     indices = range(len(dataset.episodes)) if episodes is None else sorted(set(episodes))
     chosen = [dataset.episode(index) for index in indices]
-    return _Check(dataset, chosen, every or max(1, round(dataset.fps / SAMPLED_HZ))).run(progress)
+    return _Check(dataset, chosen, max(1, round(dataset.fps / SAMPLED_HZ))).run(progress)
 
 
 class _Check:
@@ -132,8 +126,7 @@ class _Check:
     def run(self, progress: Progress | None) -> CheckResult:
         for episode in self._chosen:
             self._learn(episode)
-        keys = motion_columns(self._dataset.info.features)
-        self._scales = {key: scale for key in keys if (scale := self._survey.scale(key)) is not None}
+        self._scales = self._survey.scales()
         jumps = JumpWatch(self._dataset.info.features, self._scales)
         for done, episode in enumerate(self._chosen, start=1):
             self._judge(episode, jumps)
@@ -177,7 +170,7 @@ class _Check:
         gauge = PictureGauge(episode.length, self._every, self._dataset.fps, moving)
         missing: list[Finding] = []
         try:
-            if self._is_video(camera):
+            if self._dataset.camera_columns[camera] in self._dataset.info.videos:
                 times = self._dataset.frame_times(episode.index, camera)
                 missing += frame_findings(episode.index, camera, episode.length, self._dataset.fps, times)
             for row, pixels in enumerate(self._dataset.frames(episode.index, camera, step=self._every)):
@@ -214,10 +207,6 @@ class _Check:
             self._skipped.append("the dataset's statistics: not all rows were read")
         else:
             self._findings += _statistics(self._dataset, self._survey.extremes)
-
-    def _is_video(self, camera: str) -> bool:
-        videos = self._dataset.info.videos
-        return IMAGE_PREFIX + camera in videos or camera in videos
 
 
 def _motion(columns: Mapping[str, NDArray[Any]]) -> FloatArray | None:

@@ -39,7 +39,9 @@ KINDS = {
     "damaged": Kind(
         "damaged file", "Copy the file back from where it is whole, or take the episode out with delete-episodes."
     ),
-    "rows": Kind("missing rows", "Copy the file back from where it is whole, or take the episode out with delete-episodes."),
+    "rows": Kind(
+        "missing rows", "Copy the file back from where it is whole, or take the episode out with delete-episodes."
+    ),
     "frames": Kind(
         "missing frames", "Rows would be shown with another moment's picture: take the episode out, or record it again."
     ),
@@ -49,7 +51,10 @@ KINDS = {
     "timestamps": Kind("timestamps", "Write timestamp = frame_index / fps again, or take the episode out."),
     "not_a_number": Kind("NaN or infinity", "A single one spoils training: find its sensor, and take the episode out."),
     "gap": Kind("capture gaps", "The recorder stalled there: look for a busy disk or core, and record it again."),
-    "slow": Kind("slower than fps", "Record at a rate that the machine keeps up with (--session.max_hz), or free some of its time."),
+    "slow": Kind(
+        "slower than fps",
+        "Record at a rate that the machine keeps up with (--session.max_hz), or free some of its time.",
+    ),
     "blank": Kind("blank pictures", "Look at the camera, its light and its lens cap, or at GL with taketwo doctor."),
     "frozen": Kind("frozen pictures", "The camera's driver or the renderer hung: take the episode out."),
     "blur": Kind(
@@ -68,7 +73,10 @@ KINDS = {
     "tasks": Kind("no task", "A policy with instructions needs one: give the rows a task."),
     "length": Kind("unusual length", "Look whether it was cut off, or went on after the task."),
     "salvaged": Kind("cut short by a crash", "It ends in the middle: keep it only if half an episode is of use."),
-    "stats": Kind("statistics differ", "Policies normalise by meta/stats.json; taketwo dataset merge writes it anew into a new dataset."),
+    "stats": Kind(
+        "statistics differ",
+        "Policies normalise by meta/stats.json; taketwo dataset merge writes it anew into a new dataset.",
+    ),
 }
 
 

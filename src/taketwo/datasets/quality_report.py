@@ -19,7 +19,6 @@ from taketwo.datasets.quality import CheckResult, EpisodeMeasures
 from taketwo.datasets.quality_findings import KINDS, SEVERITIES, Finding, Place, Severity, worst_first
 from taketwo.datasets.quality_pictures import BLUR_PART, PictureMeasures
 from taketwo.datasets.quality_plots import Line, plot, thumbnail
-from taketwo.datasets.quality_rows import dimension_names
 from taketwo.datasets.quality_survey import flat
 from taketwo.errors import DatasetError
 from taketwo.recording.naming import cannot_write, replace_durably, reserve
@@ -303,7 +302,7 @@ def _capture_plot(rows: Mapping[str, NDArray[Any]], findings: Sequence[Finding],
 def _motion_plots(dataset: Dataset, rows: Mapping[str, NDArray[Any]], findings: Sequence[Finding]) -> Iterator[str]:
     """One plot per dimension; action and state share one where their dimensions have the same names."""
     columns = [column for column in (STATE, ACTION) if column in rows]
-    names = {column: dimension_names(dataset.info.features[column]) for column in columns}
+    names = {column: dataset.info.features[column].dimension_names for column in columns}
     shared = len(columns) == 2 and names[STATE] == names[ACTION]
     lines: dict[tuple[str, str], list[Line]] = {}
     places: dict[tuple[str, str], list[Place]] = {}

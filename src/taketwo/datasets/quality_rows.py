@@ -14,6 +14,7 @@ from taketwo.datasets.features import ACTION, CAPTURE_TIME, STATE, Feature
 from taketwo.datasets.quality_findings import PLACES_KEPT, Finding, Place, said, stretches
 from taketwo.datasets.quality_survey import Scale, flat, motion_columns
 from taketwo.recording.frame_watch import STATE_MOVED
+from taketwo.session.punctuality import KEPT_UP
 from taketwo.types import FloatArray
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ TIMESTAMP_TOLERANCE_S = 1e-4
 
 GAP_PERIODS = 1.5
 """Control periods between two captures over which one is missing, rather than late."""
-
-SLOW_PART = 0.95
-"""Part of the dataset's fps that the measured rate has at least; below, motion is learned 5 % too fast."""
 
 JUMP_STANDS_OUT = 5.0
 """How many times the median step of the rows around it a jump is: a fast motion has fast neighbours."""
@@ -182,9 +180,9 @@ def _rate(rows: EpisodeRows) -> Iterator[Finding]:
         measured = (len(times) - 1) / float(times[-1, 0] - times[0, 0])
     else:
         measured = None
-    if measured is not None and measured < SLOW_PART * rows.fps:
+    if measured is not None and measured < KEPT_UP * rows.fps:
         message = f"recorded at {measured:.3g} rows a second, and played at {rows.fps:g}"
-        yield Finding(rows.index, "slow", "warning", message, value=measured, threshold=SLOW_PART * rows.fps)
+        yield Finding(rows.index, "slow", "warning", message, value=measured, threshold=KEPT_UP * rows.fps)
 
 
 def _not_numbers(rows: EpisodeRows) -> Iterator[Finding]:
@@ -389,7 +387,7 @@ def _kept(places: Sequence[Place]) -> tuple[Place, ...]:
 
 def _chosen(feature: Feature, dimensions: Iterable[int]) -> tuple[str, ...]:
     """Some dimensions of a column by name."""
-    names = dimension_names(feature)
+    names = feature.dimension_names
     return tuple(names[number] for number in dimensions)
 
 
@@ -400,14 +398,3 @@ def _subject(column: str, feature: Feature, chosen: Sequence[str]) -> str:
     return f"{column} " + (
         ", ".join(chosen) if len(chosen) <= 3 else f"{', '.join(chosen[:2])} and {len(chosen) - 2} more"
     )
-
-
-def dimension_names(feature: Feature) -> list[str]:
-    """One name per dimension, out of any of the forms that LeRobot's datasets have; numbers where there are none."""
-    width, names = int(np.prod(feature.shape)), feature.names
-    if isinstance(names, Mapping):
-        lists = [part for part in names.values() if isinstance(part, list)]
-        names = lists[0] if len(lists) == 1 else list(names)
-    if isinstance(names, list) and len(names) == width:
-        return [str(name) for name in names]
-    return [str(number) for number in range(width)]

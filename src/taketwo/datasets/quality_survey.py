@@ -102,7 +102,6 @@ class Survey:
         self._stride = max(1, total_rows // SAMPLED_ROWS)
         self._values: dict[str, list[FloatArray]] = {key: [] for key in motion_columns(features)}
         self._steps: dict[str, list[FloatArray]] = {key: [] for key in self._values}
-        self._scales: dict[str, Scale] = {}
 
     def look(self, rows: Mapping[str, NDArray[Any]]) -> None:
         """Take an episode: column to (T,) or (T, ...)."""
@@ -114,11 +113,16 @@ class Survey:
                     self._values[key].append(values[:: self._stride])
                     self._steps[key].append(np.abs(np.diff(values, axis=0))[:: self._stride])
 
-    def scale(self, key: str) -> Scale | None:
-        """How a column of motion moves; None where no row of it could be read."""
-        if key not in self._scales and self._values.get(key):
-            self._scales[key] = _scale(np.concatenate(self._values.pop(key)), np.concatenate(self._steps.pop(key)))
-        return self._scales.get(key)
+    def scales(self) -> dict[str, Scale]:
+        """How each column of motion moves, if a row of it could be read. To be asked once: it forgets their values."""
+        scales = {
+            key: _scale(np.concatenate(values), np.concatenate(self._steps[key]))
+            for key, values in self._values.items()
+            if values
+        }
+        self._values.clear()
+        self._steps.clear()
+        return scales
 
     def _widen(self, key: str, values: FloatArray) -> None:
         low, high = values.min(axis=0), values.max(axis=0)

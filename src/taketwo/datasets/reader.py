@@ -15,22 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taketwo.datasets.features import IMAGE_PREFIX, NUMPY_DTYPES, SUCCESS, Feature
-from taketwo.datasets.layout import EPISODES, INFO, WORK, FilePlace, find_root, session_path
+from taketwo.datasets.layout import EPISODES, INFO, FilePlace, find_root, session_path
 from taketwo.datasets.metadata import EpisodeEntry, EpisodeNote, Info, load_episodes, load_notes, load_tasks
 from taketwo.datasets.open_files import OpenFiles
-from taketwo.errors import ConfigError, DatasetError, one_line, one_of
+from taketwo.datasets.transaction import refuse_pending
+from taketwo.errors import ConfigError, DatasetError, one_of
 from taketwo.types import CameraSpec, FloatArray, Outcome, Pixels
 
 if TYPE_CHECKING:
-    from taketwo.datasets.decoding import VideoFile
+    from taketwo.datasets.decoding import VideoReader
     from taketwo.datasets.row_files import RowFile
 
 OPEN_VIDEOS = 8
 OPEN_ROW_FILES = 4
 NEAR_PICTURES = 8
-
-INTERRUPTED = f"{WORK}/commit.json"
-"""A writer that died while it put files into place left this behind."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class Dataset:
         self.info = info
         self.tasks = tasks
         self.episodes = episodes
-        self._videos: OpenFiles[VideoFile] = OpenFiles(_open_video, OPEN_VIDEOS)
+        self._videos: OpenFiles[VideoReader] = OpenFiles(_open_video, OPEN_VIDEOS)
         self._row_files: OpenFiles[RowFile] = OpenFiles(_open_rows, OPEN_ROW_FILES)
         self._pictures: dict[str, _Pictures] = {}
 
@@ -101,8 +99,7 @@ class Dataset:
             DatasetError: there is none, it is damaged or of another version, or its last writer was interrupted.
         """
         info = Info.load(root)
-        if (root / INTERRUPTED).exists():
-            raise DatasetError(f"{root} was left in the middle of a change: run taketwo dataset repair {root}")
+        refuse_pending(root)
         entries = load_episodes(root, info)
         notes = load_notes(root, entries)
         judged = _judged(root, info, [entry for entry in entries if entry.index not in notes])
@@ -315,10 +312,10 @@ class Dataset:
             raise ConfigError(one_of("camera", camera, self.camera_columns)) from None
 
     def _row_file(self, entry: EpisodeEntry) -> RowFile:
-        return self._row_files.get(_path(self.root, self.info.data_path, entry.data))
+        return self._row_files.get(self.root / self.info.data_file(entry.data))
 
-    def _video(self, key: str, place: FilePlace) -> VideoFile:
-        return self._videos.get(_path(self.root, self.info.video_path, place, key))
+    def _video(self, key: str, place: FilePlace) -> VideoReader:
+        return self._videos.get(self.root / self.info.video_file(key, place))
 
     def _picture(self, episode: RecordedEpisode, key: str, number: int) -> Pixels:
         from taketwo.datasets.decoding import decode_picture
@@ -377,10 +374,10 @@ class _Pictures:
         return next(islice(self._following, skipped, None), None)
 
 
-def _open_video(path: Path) -> VideoFile:
-    from taketwo.datasets.decoding import VideoFile
+def _open_video(path: Path) -> VideoReader:
+    from taketwo.datasets.decoding import VideoReader
 
-    return VideoFile(path)
+    return VideoReader(path)
 
 
 def _open_rows(path: Path) -> RowFile:
@@ -397,15 +394,6 @@ def _size(feature: Feature) -> CameraSpec:
     return CameraSpec(height, width)
 
 
-def _path(root: Path, template: str | None, place: FilePlace, key: str = "") -> Path:
-    if template is None:
-        raise DatasetError(f"{root / INFO} is damaged: it has no video_path")
-    try:
-        return root / template.format(chunk_index=place.chunk, file_index=place.file, video_key=key)
-    except (KeyError, IndexError, ValueError) as error:
-        raise DatasetError(f"{root / INFO} is damaged: {template!r} is no path of files") from error
-
-
 def _judged(root: Path, info: Info, entries: Sequence[EpisodeEntry]) -> dict[int, bool]:
     """Whether `next.success` was ever true, by episode."""
     from taketwo.datasets.row_files import RowFile
@@ -414,7 +402,7 @@ def _judged(root: Path, info: Info, entries: Sequence[EpisodeEntry]) -> dict[int
         return {}
     found = _judged_by_statistics(root)
     for place in sorted({entry.data for entry in entries if entry.index not in found}):
-        file = RowFile(_path(root, info.data_path, place))
+        file = RowFile(root / info.data_file(place))
         found |= file.ever_true(SUCCESS)
         file.close()
     return found
@@ -422,16 +410,15 @@ def _judged(root: Path, info: Info, entries: Sequence[EpisodeEntry]) -> dict[int
 
 def _judged_by_statistics(root: Path) -> dict[int, bool]:
     """The same from the maxima that LeRobot keeps beside the entries, without a look at the rows."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
+
+    from taketwo.datasets.parquet_files import reading_parquet
 
     column = f"stats/{SUCCESS}/max"
     found: dict[int, bool] = {}
     for path in sorted((root / EPISODES).glob("*/*.parquet")):
-        try:
+        with reading_parquet(path):
             if column in pq.read_schema(path).names:
                 rows = pq.read_table(path, columns=["episode_index", column], partitioning=None).to_pylist()
                 found |= {row["episode_index"]: bool(row[column][0]) for row in rows if row[column]}
-        except (OSError, pa.ArrowException) as error:
-            raise DatasetError(f"{path} is damaged: {one_line(error)}") from error
     return found

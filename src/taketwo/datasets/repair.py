@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import av
 import numpy as np
 import pyarrow as pa
 
-from taketwo.datasets.commit import exact_fps
+from taketwo.datasets.decoding import decode_picture
 from taketwo.datasets.features import CAPTURE_TIME, INTERVENTION, REWARD, Feature
 from taketwo.datasets.layout import INFO
 from taketwo.datasets.metadata import EpisodeNote, Info
@@ -25,6 +24,7 @@ from taketwo.datasets.transaction import commit_pending
 from taketwo.datasets.video_files import reading
 from taketwo.datasets.writer import PLANNED_INFO, DatasetWriter
 from taketwo.errors import DatasetError, TakeTwoError
+from taketwo.recording.rate import exact_fps
 from taketwo.recording.remux import whole_frames
 from taketwo.types import Outcome, Pixels
 
@@ -170,10 +170,8 @@ def _statistics(take: UnfinishedTake, key: str, feature: Feature) -> Statistics:
 
 def _decoded(path: Path) -> Iterator[Pixels]:
     if path.suffix != ".mp4":
-        from PIL import Image
-
         for png in _log(path)["bytes"]:
-            yield np.asarray(Image.open(io.BytesIO(png.as_py())))
+            yield decode_picture(png.as_py(), str(path))
         return
     with reading(path), av.open(str(path)) as container:
         for frame in container.decode(video=0):

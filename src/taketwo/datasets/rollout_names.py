@@ -69,11 +69,8 @@ def parse_rollout_name(name: str) -> RolloutName | None:
     return RolloutName(int(episode), VERDICTS[verdict], found.get("task", ""), tuple(rest))
 
 
-def list_rollouts(folder: Path, failed: bool | None = None) -> list[Rollout]:
+def list_rollouts(folder: Path) -> list[Rollout]:
     """The videos below a folder whose names tell an outcome, by folder and then by episode.
-
-    Args:
-        failed: True for the failed ones only, False for the successful ones only; one that nobody judged is neither.
 
     Raises:
         ConfigError: it is not a folder.
@@ -86,6 +83,4 @@ def list_rollouts(folder: Path, failed: bool | None = None) -> list[Rollout]:
         for file in files
         if file.lower().endswith(VIDEO_SUFFIXES) and (name := parse_rollout_name(file)) is not None
     ]
-    if failed is not None:
-        found = [rollout for rollout in found if rollout.name.success is (not failed)]
     return sorted(found, key=lambda rollout: (rollout.path.parent, rollout.name.episode, rollout.path.name))

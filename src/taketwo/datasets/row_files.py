@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from taketwo.datasets.features import Feature
+from taketwo.datasets.parquet_files import reading_parquet
 from taketwo.errors import DatasetError, one_line
 
 EPISODE, FRAME = "episode_index", "frame_index"
@@ -34,7 +34,7 @@ class RowFile:
             DatasetError: it is missing or damaged.
         """
         self.path = path
-        with _reading(path):
+        with reading_parquet(path):
             self._file = pq.ParquetFile(path, buffer_size=BUFFER_BYTES)
             self.columns = frozenset(self._file.schema_arrow.names)
             self._episodes = _Ranges.of(self._file.metadata, EPISODE)
@@ -55,7 +55,7 @@ class RowFile:
         """
         self._check(columns)
         groups, wanted = self._episodes.having(episode), tuple(dict.fromkeys((*columns, EPISODE)))
-        with _reading(self.path):
+        with reading_parquet(self.path):
             scan, self._scan = self._scan, None  # one that fails is not used again
             found = scan.take(episode) if scan is not None and (scan.groups, scan.columns) == (groups, wanted) else []
             if not found:
@@ -76,7 +76,7 @@ class RowFile:
             DatasetError: the file is damaged, or lacks them.
         """
         self._check([column, FRAME])
-        with _reading(self.path):
+        with reading_parquet(self.path):
             groups = [group for group in self._episodes.having(episode) if self._frames.high[group] >= first]
             with pq.ParquetFile(self.path, metadata=self._file.metadata, buffer_size=BUFFER_BYTES) as file:
                 for batch in file.iter_batches(PICTURES_AT_ONCE, row_groups=groups, columns=[EPISODE, FRAME, column]):
@@ -91,7 +91,7 @@ class RowFile:
             DatasetError: the file is damaged, or lacks it.
         """
         self._check([column])
-        with _reading(self.path):
+        with reading_parquet(self.path):
             table = self._file.read([EPISODE, column])
         episodes, holds = (table.column(name).to_numpy().astype(np.int64) for name in (EPISODE, column))
         true = set(episodes[holds != 0].tolist())
@@ -189,13 +189,3 @@ class _Ranges:
 
 def _numbers(batch: pa.RecordBatch, column: str) -> NDArray[np.int64]:
     return np.asarray(batch.column(column), np.int64)
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise DatasetError(f"{path} is missing") from error
-    except (OSError, pa.ArrowException) as error:
-        raise DatasetError(f"{path} is damaged: {one_line(error)}") from error

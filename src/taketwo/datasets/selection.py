@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from taketwo.datasets.layout import DATA_TEMPLATE, INFO, VIDEO_TEMPLATE, FilePlace, data_path
 from taketwo.datasets.metadata import EpisodeEntry, EpisodeNote, Info, load_episodes, load_notes, load_tasks
 from taketwo.datasets.parquet_files import reading_parquet
-from taketwo.datasets.transaction import commit_pending
+from taketwo.datasets.transaction import refuse_pending
 from taketwo.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ class Part:
                 where format v3.0 has them.
         """
         info = Info.load(root)
-        if commit_pending(root):
-            raise DatasetError(f"{root} was left in the middle of a change: run taketwo dataset repair {root}")
+        refuse_pending(root)
         if info.data_path != DATA_TEMPLATE or (info.videos and info.video_path != VIDEO_TEMPLATE):
             raise DatasetError(f"{root} cannot be edited: its {INFO} puts data or videos at unusual paths")
         entries = tuple(load_episodes(root, info))

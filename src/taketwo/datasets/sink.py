@@ -32,20 +32,14 @@ from taketwo.datasets.metadata import EpisodeNote, Info
 from taketwo.errors import ConfigError, RecordingError, TakeTwoError, one_line, one_of
 from taketwo.session.events import EpisodeEnd, EpisodeStart, Event, SessionEnd, SessionStart, StepTaken
 from taketwo.session.events import TerminalObservation as Terminal
-from taketwo.session.punctuality import give_way
-from taketwo.types import EnvironmentSpec, Episode, EpisodeInfo, FloatArray, Outcome
+from taketwo.session.punctuality import KEPT_UP, give_way
+from taketwo.types import SIMULATOR_STATE, EnvironmentSpec, Episode, EpisodeInfo, FloatArray, Outcome
 
 if TYPE_CHECKING:
     from taketwo.datasets.camera import VideoSettings
     from taketwo.datasets.statistics import Statistics
     from taketwo.datasets.take import Take, VideoEncoders
     from taketwo.datasets.writer import DatasetWriter
-
-SIMULATOR_STATE = "simulator_state"
-"""The entry of `Observation.extras` that `taketwo.datasets.trace.Traced` puts there."""
-
-KEPT_UP = 0.95
-"""Part of the stated rate below which an episode counts as late. Timestamps say k / fps all the same."""
 
 Late = Literal["mark", "refuse"]
 
@@ -67,7 +61,8 @@ class DatasetConfig:
         crf: quality on the codec's own scale, smaller is better; the codec's default where not given.
         gop: frames from one key frame to the next; fewer make random access faster and files larger.
         trace: keep the simulator's states too, where it tells them: for exact replay, and to draw cameras afterwards.
-        late: what to do with an episode that ran slower than its rate says: mark it, with what it did, or refuse it.
+        late: what to do with an episode that ran slower than its rate says: mark it with its real rate, or refuse it,
+            which ends the session.
         push_to_hub: send it to the Hugging Face Hub after the session.
         private: on the Hub, for oneself alone.
         tags: further tags on the Hub.
@@ -138,9 +133,9 @@ class DatasetConfig:
             RecordingError: it cannot be written.
         """
         from taketwo.datasets.camera import VideoSettings
-        from taketwo.datasets.commit import exact_fps
         from taketwo.datasets.take import VideoEncoders
         from taketwo.datasets.writer import DatasetWriter
+        from taketwo.recording.rate import exact_fps
 
         cameras = self.cameras or tuple(spec.cameras)
         for camera in cameras:
@@ -284,7 +279,7 @@ class DatasetSink:
         seen, result, decision = event.observation, event.result, event.decision
         self._trace(seen.extras.get(SIMULATOR_STATE), decision.sent)
         row = {
-            STATE: _numbers(seen.state),
+            **({STATE: _numbers(seen.state)} if seen.state.size else {}),
             ACTION: _numbers(decision.sent),
             ASKED: _numbers(decision.asked),
             REWARD: result.reward,
@@ -313,7 +308,7 @@ class DatasetSink:
         note = self._note(take, episode)
         if note.late and self._config.late == "refuse":
             raise RecordingError(
-                f"episode {episode.index + 1} ran at {note.measured_hz:.1f} Hz and its rows say "
+                f"the session's episode {episode.index + 1} ran at {note.measured_hz:.1f} Hz and its rows say "
                 f"{self._writer.info.fps:g}: it is refused; record at a rate that can be kept, or give "
                 "--dataset.late=mark"
             )

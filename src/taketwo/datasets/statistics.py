@@ -66,8 +66,13 @@ class PixelStatistics:
 
 
 def of_column(values: NDArray[Any]) -> Statistics:
-    """Statistics of (T,) or (T, n) numbers or truths, each (n,), by column; `count` (1,) is T, 1 or more."""
+    """Statistics of (T,) or (T, n) numbers or truths, each (n,), by column; `count` (1,) is T, 1 or more.
+
+    What is no finite number is left out; a column without any has zeros.
+    """
     rows = np.asarray(values, np.float64).reshape(len(values), -1)
+    if not np.isfinite(rows).all():
+        return _of_finite(rows)
     quantiles = np.quantile(rows, list(QUANTILES.values()), axis=0)
     return {
         "min": rows.min(axis=0),
@@ -77,6 +82,13 @@ def of_column(values: NDArray[Any]) -> Statistics:
         "count": np.array([len(rows)]),
         **dict(zip(QUANTILES, quantiles, strict=True)),
     }
+
+
+def _of_finite(rows: NDArray[np.float64]) -> Statistics:
+    columns = [column[np.isfinite(column)] for column in rows.T]
+    by_column = [of_column(column if len(column) else np.zeros(1)) for column in columns]
+    joined = {name: np.concatenate([stats[name] for stats in by_column]) for name in by_column[0]}
+    return joined | {"count": np.array([len(rows)])}
 
 
 def combined(first: Stats, second: Stats) -> Stats:

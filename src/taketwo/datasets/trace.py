@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,10 +23,7 @@ from numpy.typing import NDArray
 from taketwo.datasets.row_log import RowLog, read_row_log
 from taketwo.errors import DatasetError, EnvironmentFault, one_line
 from taketwo.recording.naming import cannot_write, make_folder, replace_durably
-from taketwo.types import EnvironmentSpec, FloatArray, Observation, StepResult
-
-SIMULATOR_STATE = "simulator_state"
-"""The entry of `Observation.extras` that `Traced` adds."""
+from taketwo.types import FloatArray
 
 ACTION = "action"
 
@@ -42,56 +39,6 @@ PLAIN_COLUMNS = {"str": pa.string(), "int": pa.int64(), "float": pa.float64(), "
 
 NUMBERS = "biuf"
 """Kinds of NumPy types that can be kept: bool, signed, unsigned, float."""
-
-
-class Simulator(Protocol):
-    """As much of an environment as `Traced` needs: one that can tell its full state."""
-
-    @property
-    def spec(self) -> EnvironmentSpec:
-        """What it is."""
-        ...
-
-    def reset(self, seed: int, options: Mapping[str, Any] | None = None) -> Observation:
-        """Begin an episode."""
-        ...
-
-    def step(self, action: FloatArray) -> StepResult:
-        """Apply one action."""
-        ...
-
-    def snapshot(self) -> dict[str, Any]:
-        """The full state: names to str, int, float, bool, and arrays of fixed shape, new ones at every call."""
-        ...
-
-    def close(self) -> None:
-        """Free everything."""
-        ...
-
-
-class Traced:
-    """A simulator whose every observation carries `snapshot()` in `extras["simulator_state"]`."""
-
-    def __init__(self, environment: Simulator) -> None:
-        self._environment = environment
-        self.spec = environment.spec
-
-    def reset(self, seed: int, options: Mapping[str, Any] | None = None) -> Observation:
-        """Begin an episode."""
-        return self._with_state(self._environment.reset(seed, options))
-
-    def step(self, action: FloatArray) -> StepResult:
-        """Apply one action."""
-        result = self._environment.step(action)
-        return replace(result, observation=self._with_state(result.observation))
-
-    def close(self) -> None:
-        """Close the simulator."""
-        self._environment.close()
-
-    def _with_state(self, observation: Observation) -> Observation:
-        extras = {**observation.extras, SIMULATOR_STATE: self._environment.snapshot()}
-        return replace(observation, extras=extras)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 New files are written into a folder of their own. A list of where they go, and of what they replace, is then
 put down in one move, and carried out. The next writer that finds such a list carries it out to its end, and
-removes files without a list; readers refuse until then. A file that is there is replaced by renaming, never written into.
+removes files without a list; readers refuse until then. A file that is there is replaced by renaming, never
+written into.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import av
 from av.error import FFmpegError
@@ -17,7 +17,7 @@ from taketwo.errors import DatasetError, one_line
 from taketwo.recording.encoder import writing
 
 if TYPE_CHECKING:
-    VideoPacket: TypeAlias = av.Packet[av.VideoStream]
+    from taketwo.recording.encoder import VideoPacket
 
 FAST_START = {"movflags": "+faststart"}
 """The index comes first, so that a player on the network need not fetch the end of the file before the rest."""
@@ -95,15 +95,6 @@ def join_videos(sources: Sequence[Path], target: Path) -> list[Fraction]:
                 out.mux(packet)
             starts.append(start * time_base)
     return starts
-
-
-def count_frames(path: Path) -> int:
-    """Frames of a file, counted.
-
-    Raises:
-        DatasetError: it is damaged.
-    """
-    return sum(1 for _ in packets(path))
 
 
 def packets(path: Path) -> Iterator[VideoPacket]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from taketwo.datasets.catalog import Catalog
-from taketwo.datasets.commit import add_episode, exact_fps
+from taketwo.datasets.commit import add_episode
 from taketwo.datasets.features import differences
 from taketwo.datasets.layout import INFO, SESSIONS, TAKES, WORK, session_path
 from taketwo.datasets.lock import DatasetLock
@@ -20,6 +20,7 @@ from taketwo.datasets.transaction import Transaction, commit_pending, finish_com
 from taketwo.errors import ConfigError, DatasetError
 from taketwo.recording.naming import cannot_write
 from taketwo.recording.plain import to_json
+from taketwo.recording.rate import exact_fps
 
 LOOSE_FILES = 100
 """Episodes in files of their own before they are packed together in the middle of a session."""
@@ -101,7 +102,7 @@ class DatasetWriter:
         try:
             if commit_pending(root):
                 finish_commit(root)
-            Transaction(root).cancel()  # what was staged and never put down
+            Transaction(root)  # removes what was staged and never put down
             begun = (root / PLANNED_INFO).exists() and not (root / INFO).exists()
             catalog = Catalog(Info.load(root, PLANNED_INFO)) if begun else Catalog.load(root)
         except BaseException:

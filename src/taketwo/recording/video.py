@@ -17,6 +17,7 @@ from taketwo.recording.frame_watch import FrameWatch
 from taketwo.recording.naming import make_folder, reserve, reserve_folder, safe_name
 from taketwo.recording.picture import padded_to_even, side_by_side
 from taketwo.recording.plain import to_json
+from taketwo.recording.rate import exact_fps
 from taketwo.session.events import EpisodeEnd, EpisodeStart, Event, SessionEnd, SessionStart, StepTaken
 from taketwo.session.events import TerminalObservation as Terminal
 from taketwo.types import CameraSpec, EnvironmentSpec, Episode, Observation, Outcome, Pixels
@@ -187,8 +188,7 @@ class VideoSink:
 
         make_folder(self._folder)
         subsample = self._config.subsample
-        # Rates are given as floats; 29.97 or 1 / 0.03 stand for a fraction of small numbers.
-        self._fps = Fraction(event.control_hz).limit_denominator(1001) / subsample
+        self._fps = exact_fps(event.control_hz) / subsample
         self._stem = f"{self._stem}_seed{event.seed}"
         self._metadata = {
             "title": f"{event.spec.name}, seed {event.seed}",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from taketwo.replay.playback import Playback
 from taketwo.session.events import Event, StepTaken, TerminalObservation
+from taketwo.types import SIMULATOR_STATE
 
 if TYPE_CHECKING:
     from taketwo.datasets.trace import Trace
@@ -57,9 +58,7 @@ class TraceCheck:
         return ()
 
     def on(self, event: Event) -> None:
-        """Look at one state, that of an environment in `datasets.trace.Traced`."""
-        from taketwo.datasets.trace import SIMULATOR_STATE
-
+        """Look at one state, that of an environment in `envs.traced.Traced`."""
         if not isinstance(event, StepTaken | TerminalObservation) or event.index >= self._trace.states:
             return
         self.compared += 1

@@ -67,7 +67,7 @@ class ReplayedEpisode:
             fps=dataset.fps,
             actions=actions.reshape(len(actions), -1),
             states=states,
-            state_names=_names(dataset, 0 if states is None else states.shape[1]),
+            state_names=dataset.info.features[STATE].dimension_names if has_states else (),
             trace=trace,
             seed=note.seed if note is not None else None,
             outcome=Outcome(note.outcome) if note is not None and note.outcome in set(Outcome) else None,
@@ -105,14 +105,6 @@ def load_trace(dataset: Dataset, index: int) -> Trace:
     if len(trace) != length:
         raise DatasetError(f"trace {path} is damaged: it has {len(trace)} steps, and the episode has {length}")
     return trace
-
-
-def _names(dataset: Dataset, width: int) -> tuple[str, ...]:
-    feature = dataset.info.features.get(STATE)
-    names = feature.names if feature is not None else None
-    if isinstance(names, list) and len(names) == width:
-        return tuple(map(str, names))
-    return tuple(map(str, range(width)))
 
 
 def _success_rule(config: Mapping[str, Any] | None) -> Literal["ever", "last"]:

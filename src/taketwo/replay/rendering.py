@@ -11,7 +11,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -102,20 +102,26 @@ class Part:
 
 
 def rendered_frames(
-    environment: Drawable, trace: Trace, camera: str, height: int, width: int, start: int = 0, stop: int | None = None
-) -> Iterator[Pixels]:
-    """(height, width, 3) uint8 RGB pictures of a trace's states, in order; number k shows row k, the last one the end.
+    environment: Drawable, trace: Trace, states: Iterable[int], cameras: Sequence[str], height: int, width: int
+) -> Iterator[tuple[Pixels, ...]]:
+    """Pictures of a trace's states: for each state a tuple with those of the cameras, (height, width, 3) uint8 RGB.
 
     Args:
-        stop: the number after the last one; by default all.
+        states: their numbers, in any order: k is the one of row k, the last one the end.
 
     Raises:
         ConfigError: there is no such camera.
-        EnvironmentFault: the states are not of this environment.
+        EnvironmentFault: a state is not of this environment.
+        RenderingError: a picture cannot be made.
     """
-    for number in range(start, trace.states if stop is None else stop):
+    for number in states:
         restore(environment, trace, number)
-        yield environment.render(camera, height, width)
+        yield tuple(_drawn(environment, camera, height, width) for camera in cameras)
+
+
+def _drawn(environment: Drawable, camera: str, height: int, width: int) -> Pixels:
+    with blaming(RenderingError, f"camera {camera!r} cannot be drawn"):
+        return environment.render(camera, height, width)
 
 
 def restore(environment: Drawable, trace: Trace, number: int) -> None:
@@ -209,15 +215,18 @@ def _film_part(environment: Drawable, trace: Trace, part: Part, shot: Shot, stop
             file = FragmentedMp4(path, encoder, 0, {})
             stack.callback(file.close)
             reels.append((encoder, file))
-        for number in range(part.start, part.stop):
-            if stopped():
-                raise KeyboardInterrupt
-            restore(environment, trace, number)
-            for camera, (encoder, file) in zip(shot.cameras, reels, strict=True):
-                with blaming(RenderingError, f"camera {camera!r} cannot be drawn"):
-                    pixels = environment.render(camera, shot.height, shot.width)
-                index = number - part.start
+        states = _unless_stopped(range(part.start, part.stop), stopped)
+        frames = rendered_frames(environment, trace, states, shot.cameras, shot.height, shot.width)
+        for index, pictures in enumerate(frames):
+            for pixels, (encoder, file) in zip(pictures, reels, strict=True):
                 file.write(encoder.encode(pixels, index, key_frame=index == 0))
+
+
+def _unless_stopped(states: Iterable[int], stopped: Callable[[], bool]) -> Iterator[int]:
+    for number in states:
+        if stopped():
+            raise KeyboardInterrupt
+        yield number
 
 
 def _film_parts(

@@ -183,7 +183,7 @@ class Replay:
             sinks: whatever watches, besides the comparison.
             described_as: the resolved configuration as plain values, for recordings.
         """
-        from taketwo.datasets.trace import Traced
+        from taketwo.envs.traced import Traced
 
         episode = self._episode
         seed = episode.seed if self.start is not Start.RAMPED else None

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from taketwo.datasets.features import IMAGE_PREFIX
 from taketwo.datasets.reader import Dataset, RecordedEpisode
 from taketwo.errors import DatasetError
 from taketwo.types import Pixels
@@ -66,7 +65,7 @@ class EpisodeLog:
         self.name = name
         self.dataset = dataset
         self.episode: RecordedEpisode = dataset.episode(index)
-        self.cameras = {camera: key for key in dataset.info.cameras for camera in [key.removeprefix(IMAGE_PREFIX)]}
+        self.cameras = dataset.camera_columns
         self.signals = signals_of(dataset.info.features)
         self._pictures = pictures
         self._rows = dataset.rows(index)
@@ -184,8 +183,7 @@ class EpisodeLog:
         """The video of a camera, where it can be handed over as it is."""
         from taketwo.viewing.clip import codec_of
 
-        template, place = self.dataset.info.video_path or "", self.episode.entry.videos[key].place
-        path = self.dataset.root / template.format(video_key=key, chunk_index=place.chunk, file_index=place.file)
+        path = self.dataset.root / self.dataset.info.video_file(key, self.episode.entry.videos[key].place)
         codec = codec_of(path)
         return _Video(path, codec) if codec is not None and codec in self._pictures.codecs else None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from taketwo.datasets.features import (
     ACTION,
@@ -37,29 +36,19 @@ class Signal:
     key: str
     names: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, key: str, feature: Feature) -> Signal:
+        """That of a column."""
+        names = feature.dimension_names
+        if names == ("0",):
+            return cls(key)
+        # Each is the entity of a curve: two of one name would be one.
+        is_told = all(names) and len(set(names)) == len(names)
+        return cls(key, names if is_told else tuple(map(str, range(len(names)))))
+
 
 def signals_of(features: Mapping[str, Feature]) -> list[Signal]:
     """Every numeric column but the bookkeeping, those that have a place of their own first."""
     keys = [key for key in (*VECTORS, *EVENTS) if key in features]
     keys += [key for key in features if key not in keys and key not in BOOKKEEPING]
-    return [_signal(key, features[key]) for key in keys if features[key].dtype in NUMPY_DTYPES]
-
-
-def _signal(key: str, feature: Feature) -> Signal:
-    width = 1
-    for size in feature.shape:
-        width *= size
-    names = _flat_names(feature.names)
-    if len(names) != width or len(set(names)) != width or not all(names):
-        names = [] if feature.shape == (1,) else [str(number) for number in range(width)]
-    return Signal(key, tuple(names))
-
-
-def _flat_names(names: Any) -> list[str]:
-    """Names as LeRobot has them: a list, lists by a heading such as `motors`, or numbers by name."""
-    if isinstance(names, Mapping):
-        inner = list(names.values())
-        if all(isinstance(value, int) for value in inner):
-            return sorted(map(str, names), key=lambda name: names[name])
-        return [name for value in inner for name in _flat_names(value)]
-    return [str(name) for name in names] if isinstance(names, list | tuple) else []
+    return [Signal.of(key, features[key]) for key in keys if features[key].dtype in NUMPY_DTYPES]
