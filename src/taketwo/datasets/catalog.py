@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 
 from taketwo.datasets.layout import STATS, FilePlace
@@ -43,11 +44,14 @@ class Catalog:
         """
         info = Info.load(root)
         entries = load_episodes(root, info)
+        stats = load_stats(root)
+        if entries and not stats:  # they are in the episodes too
+            stats = reduce(combined, (entry.stats for entry in load_episodes(root, info, stats=True)))
         size = info.chunks_size
         return cls(
             info=info,
             tasks=tuple(load_tasks(root)),
-            stats=load_stats(root),
+            stats=stats,
             data=_next(max((entry.data for entry in entries), default=None), size),
             meta=_next(max((entry.meta for entry in entries), default=None), size),
             videos={

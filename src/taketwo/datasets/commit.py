@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from taketwo.datasets.catalog import Catalog
-from taketwo.datasets.features import BOOKKEEPING, arrow_schema
+from taketwo.datasets.features import BOOKKEEPING, Feature, arrow_schema
 from taketwo.datasets.layout import (
     INFO,
     STATS,
@@ -25,7 +26,8 @@ from taketwo.datasets.layout import (
     video_path,
 )
 from taketwo.datasets.metadata import EpisodeEntry, EpisodeNote, VideoSpan, episodes_table, tasks_table
-from taketwo.datasets.row_log import read_row_log
+from taketwo.datasets.packing import write_row_groups
+from taketwo.datasets.row_log import read_row_log, row_batches
 from taketwo.datasets.statistics import Statistics, of_column, plain_stats
 from taketwo.datasets.take import ROWS, TASK, TRACE, picture_path
 from taketwo.datasets.trace import write_trace
@@ -37,6 +39,9 @@ from taketwo.recording.rate import exact_fps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+IMAGE_ROWS = 32
+"""Rows with pictures in them that are held in memory at once; readers too take them in such groups."""
 
 
 def add_episode(
@@ -61,10 +66,7 @@ def add_episode(
     transaction = Transaction(root)
     try:
         table, tasks = _rows(catalog, take, note)
-        numbers = {
-            key: _as_array(table[key]) for key, feature in catalog.info.features.items() if not feature.is_camera
-        }
-        stats = {key: plain_stats({key: of_column(values)})[key] for key, values in numbers.items()}
+        stats = plain_stats({key: of_column(_as_array(table[key])) for key in table.column_names})
         entry = EpisodeEntry(
             index=note.index,
             tasks=tasks,
@@ -76,7 +78,8 @@ def add_episode(
             stats=stats | plain_stats(pictures),
         )
         after = catalog.after(entry)
-        write_parquet(table, transaction.stage(data_path(entry.data)))
+        parts = _with_pictures(table, catalog.info.features, take)
+        write_row_groups(transaction.stage(data_path(entry.data)), parts)
         write_parquet(episodes_table([entry]), transaction.stage(episodes_path(entry.meta)))
         transaction.write(notes_path(entry.meta), note.to_line())
         if note.traced:
@@ -112,29 +115,49 @@ def write_parquet(table: pa.Table, path: Path) -> None:
 
 
 def _rows(catalog: Catalog, take: Path, note: EpisodeNote) -> tuple[pa.Table, tuple[str, ...]]:
-    """The take's rows with bookkeeping and pictures, and the tasks in them, in order of appearance."""
+    """The take's rows with bookkeeping, without pictures; and the tasks in them, in order of appearance."""
     info = catalog.info
     table = _read(take / ROWS, note.length)
     texts = table[TASK].to_pylist()
     tasks = tuple(dict.fromkeys(texts))
     number = {task: index for index, task in enumerate(dict.fromkeys((*catalog.tasks, *tasks)))}
     frames = np.arange(note.length)
-    columns: dict[str, Any] = {
+    bookkeeping: dict[str, Any] = {
         "timestamp": (frames / info.fps).astype(np.float32),
         "frame_index": frames,
         "episode_index": np.full(note.length, note.index),
         "index": frames + info.total_frames,
         "task_index": np.array([number[text] for text in texts]),
     }
-    for key, feature in info.features.items():
-        if key in BOOKKEEPING or feature.is_video:
-            continue
-        if feature.is_camera:
-            columns[key] = _read(picture_path(take, key, feature), note.length).to_struct_array()
-        else:
-            columns[key] = table[key]
-    schema = arrow_schema(info.features)
-    return pa.table([columns[name] for name in schema.names], schema=schema), tasks
+    numbers = {key: feature for key, feature in info.features.items() if not feature.is_camera}
+    columns = [bookkeeping[key] if key in BOOKKEEPING else table[key] for key in numbers]
+    return pa.table(columns, schema=arrow_schema(numbers)), tasks
+
+
+def _with_pictures(rows: pa.Table, features: Mapping[str, Feature], take: Path) -> Iterator[pa.Table]:
+    """The rows as they go into the file, in parts that are small also where pictures are in them."""
+    schema = arrow_schema(features)
+    images = {key: feature for key, feature in features.items() if feature.dtype == "image"}
+    if not images:
+        yield rows.cast(schema)
+        return
+    logs = {key: _pictures(picture_path(take, key, feature)) for key, feature in images.items()}
+    for start in range(0, len(rows), IMAGE_ROWS):
+        part = rows.slice(start, IMAGE_ROWS)
+        pictures = {key: pa.array(islice(log, len(part)), schema.field(key).type) for key, log in logs.items()}
+        for key, column in pictures.items():
+            if len(column) < len(part):
+                raise DatasetError(f"{take} has {start + len(column)} pictures of {key} and should have {len(rows)}")
+        columns = [pictures[name] if name in pictures else part[name] for name in schema.names]
+        yield pa.table(columns, schema=schema)
+
+
+def _pictures(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        for batch in row_batches(path):
+            yield from batch.to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise DatasetError(f"{path} is damaged: {error}") from error
 
 
 def _read(path: Path, rows: int) -> pa.Table:

@@ -133,7 +133,8 @@ def check_complete(root: Path) -> None:
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise DatasetError(
-            f"{root} is not whole: {missing[0]}{more} is missing: copy it back, or take its episodes out with taketwo dataset delete-episodes"
+            f"{root} is not whole: {missing[0]}{more} is missing: copy it back, or take its episodes out with "
+            "taketwo dataset delete-episodes"
         )
 
 

@@ -97,10 +97,17 @@ def find_root(repo_id: str | None, root: Path | None) -> Path:
     if repo_id is not None:
         check_repo_id(repo_id)
     if root is not None:
-        return root.expanduser()
+        return _absolute(root)
     if repo_id is None:
         raise ConfigError("which dataset? Give its repo_id, such as me/cube, or its root folder")
     return lerobot_home() / repo_id
+
+
+def _absolute(root: Path) -> Path:
+    try:
+        return root.expanduser().absolute()  # an environment may change the current folder
+    except RuntimeError as error:
+        raise ConfigError(f"root {str(root)!r}: there is no such user") from error
 
 
 def lerobot_home() -> Path:

@@ -52,13 +52,16 @@ class DatasetLock:
     def _hold(self) -> None:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             holder = os.read(self._file, 32).decode(errors="replace").strip()
             os.close(self._file)
             who = f"process {holder}" if holder else "another process"
             raise DatasetError(
                 f"{self._root} is being written by {who}: wait for it, or record under another --dataset.repo_id"
             ) from error
+        except OSError as error:  # a file system without locks
+            os.close(self._file)
+            raise cannot_write(self._path, error) from error
 
     def _is_the_one(self) -> bool:
         try:

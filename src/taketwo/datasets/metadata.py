@@ -276,7 +276,7 @@ def _column_type(name: str, value: Any) -> pa.DataType:
     if name == "tasks":
         return pa.list_(pa.string())
     depth = 0
-    while isinstance(value, list):
+    while isinstance(value, list) and value:
         depth, value = depth + 1, value[0]
     whole = name.endswith(("/count", "_index", "length"))
     column = pa.int64() if whole else pa.float64()
@@ -387,7 +387,9 @@ def load_notes(root: Path, entries: Sequence[EpisodeEntry]) -> dict[int, Episode
 
 def _read_notes(path: Path) -> Iterator[EpisodeNote]:
     known = {part.name for part in fields(EpisodeNote)}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+        if not line:
+            continue
         try:
             plain = json.loads(line)
             yield EpisodeNote(**{name: value for name, value in plain.items() if name in known})

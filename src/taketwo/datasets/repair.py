@@ -26,6 +26,7 @@ from taketwo.datasets.writer import PLANNED_INFO, DatasetWriter
 from taketwo.errors import DatasetError, TakeTwoError
 from taketwo.recording.rate import exact_fps
 from taketwo.recording.remux import whole_frames
+from taketwo.session.punctuality import KEPT_UP
 from taketwo.types import Outcome, Pixels
 
 
@@ -141,6 +142,7 @@ def _measure(info: Info, take: UnfinishedTake) -> tuple[EpisodeNote, dict[str, S
     header = TakeHeader.load(take.folder)
     rows = _log(take.folder / ROWS).slice(0, take.rows)
     times = rows[CAPTURE_TIME].to_numpy()
+    measured = (len(times) - 1) / (times[-1] - times[0]) if header.paced and times[-1] > times[0] else None
     note = EpisodeNote(
         index=0,  # the writer fills it in
         length=take.rows,
@@ -153,11 +155,20 @@ def _measure(info: Info, take: UnfinishedTake) -> tuple[EpisodeNote, dict[str, S
         duration_s=float(times[-1] - times[0] + 1 / info.fps),
         reward_sum=float(np.sum(rows[REWARD].to_numpy())),
         interventions=int(np.sum(rows[INTERVENTION].to_numpy(zero_copy_only=False))),
-        traced=logged_steps(take.folder / TRACE) >= take.rows,
+        measured_hz=measured,
+        late=measured is not None and measured < KEPT_UP * info.fps,
+        traced=_traced(take),
         salvaged=True,
     )
     cameras = {key: feature for key, feature in info.features.items() if feature.is_camera}
     return note, {key: _statistics(take, key, feature) for key, feature in cameras.items()}
+
+
+def _traced(take: UnfinishedTake) -> bool:
+    try:
+        return logged_steps(take.folder / TRACE) >= take.rows
+    except DatasetError:  # the rows and pictures are worth saving without it
+        return False
 
 
 def _statistics(take: UnfinishedTake, key: str, feature: Feature) -> Statistics:

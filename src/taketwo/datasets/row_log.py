@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +85,18 @@ def read_row_log(path: Path) -> pa.Table:
     """
     with path.open("rb") as file:
         reader = pa.ipc.open_stream(file)
-        batches = []
-        while True:
-            try:
-                batches.append(reader.read_next_batch())
-            except (StopIteration, pa.ArrowInvalid, OSError):  # the end, or the middle of a batch
-                return pa.Table.from_batches(batches, reader.schema)
+        return pa.Table.from_batches(_whole_batches(reader), reader.schema)
+
+
+def row_batches(path: Path) -> Iterator[pa.RecordBatch]:
+    """The same, batch by batch."""
+    with path.open("rb") as file:
+        yield from _whole_batches(pa.ipc.open_stream(file))
+
+
+def _whole_batches(reader: pa.ipc.RecordBatchStreamReader) -> Iterator[pa.RecordBatch]:
+    while True:
+        try:
+            yield reader.read_next_batch()
+        except (StopIteration, pa.ArrowInvalid, OSError):  # the end, or the middle of a batch
+            return

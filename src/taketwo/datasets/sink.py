@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -29,7 +30,7 @@ from taketwo.datasets.features import (
 )
 from taketwo.datasets.layout import find_root
 from taketwo.datasets.metadata import EpisodeNote, Info
-from taketwo.errors import ConfigError, RecordingError, TakeTwoError, one_line, one_of
+from taketwo.errors import ConfigError, EnvironmentFault, RecordingError, TakeTwoError, one_line, one_of
 from taketwo.session.events import EpisodeEnd, EpisodeStart, Event, SessionEnd, SessionStart, StepTaken
 from taketwo.session.events import TerminalObservation as Terminal
 from taketwo.session.punctuality import KEPT_UP, give_way
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from taketwo.datasets.writer import DatasetWriter
 
 Late = Literal["mark", "refuse"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -148,10 +151,16 @@ class DatasetConfig:
             for key, feature in session_features(spec, cameras, self.video).items()
         }
         info = Info(control_hz, features, robot_type or spec.name)
-        first_task = task or spec.prompt or self.single_task or spec.name
+        prompt = task or spec.prompt
+        if prompt and self.single_task and self.single_task != prompt:
+            log.warning(
+                "dataset.single_task is not used, as observations carry the prompt %r; set it by --prompt", prompt
+            )
+        first_task = prompt or self.single_task or spec.name
         root = self.folder()
         writer = DatasetWriter.resume(root, info) if resume else DatasetWriter.create(root, info)
-        if writer.tasks and first_task not in writer.tasks and not self.new_task:
+        known = prompt is not None or self.single_task is not None
+        if known and writer.tasks and first_task not in writer.tasks and not self.new_task:
             writer.release()
             raise ConfigError(
                 f"cannot resume {root}: its tasks are {', '.join(map(repr, writer.tasks))} and this one is "
@@ -188,6 +197,7 @@ class DatasetSink:
         self._cameras = cameras
         self._config = config
         self._task = task
+        self._state_shape = writer.info.features[STATE].shape if STATE in writer.info.features else (0,)
         self._paced = paced
         self._stored = stored
         # An episode is put into its place while the next one is recorded already.
@@ -197,7 +207,8 @@ class DatasetSink:
         self._times: list[float] = []
         self._interventions = 0
         self._traced = False
-        self._begun = self._closed = False
+        self._tracing = config.trace
+        self._closed = False
         self._notes: list[EpisodeNote] = []
 
     def cameras(self, frame: int) -> Collection[str]:
@@ -220,9 +231,12 @@ class DatasetSink:
             raise
 
     def abandon(self) -> None:
-        """Let go of a dataset whose session never began. Does nothing once it has: then its thread is in charge."""
-        if not self._begun:
-            self._abandon()
+        """Let go of the dataset where that did not happen; for before the session, or after its threads have ended."""
+        self._abandon()
+
+    def next_seed(self, session_seed: int) -> int:
+        """How many episode seeds of a session seed to leave out, so that none is recorded a second time."""
+        return self._writer.seeds_used(session_seed)
 
     def report(self) -> dict[str, Any]:
         """What came of it, as plain values; for after the session."""
@@ -241,7 +255,6 @@ class DatasetSink:
     def _on(self, event: Event) -> None:
         match event:
             case SessionStart():
-                self._begun = True
                 self._writer.describe(
                     {
                         "started_at": _now(),
@@ -268,7 +281,7 @@ class DatasetSink:
     def _begin(self, episode: EpisodeInfo) -> None:
         from taketwo.datasets.take import TakeHeader
 
-        header = TakeHeader(episode.index, episode.seed, self._writer.session, _now())
+        header = TakeHeader(episode.index, episode.seed, self._writer.session, _now(), self._paced)
         self._times, self._interventions, self._traced = [], 0, False
         self._take = self._writer.begin(header, self._encoders)
 
@@ -278,6 +291,10 @@ class DatasetSink:
             self._settle()
         seen, result, decision = event.observation, event.result, event.decision
         self._trace(seen.extras.get(SIMULATOR_STATE), decision.sent)
+        if seen.state.shape != self._state_shape:
+            raise RecordingError(
+                f"the environment gave a state of shape {seen.state.shape}; the dataset has {self._state_shape}"
+            )
         row = {
             **({STATE: _numbers(seen.state)} if seen.state.size else {}),
             ACTION: _numbers(decision.sent),
@@ -294,9 +311,14 @@ class DatasetSink:
         self._interventions += decision.intervention
 
     def _trace(self, state: Any, action: FloatArray | None) -> None:
-        if self._config.trace and state is not None and self._take is not None:
+        if state is None or self._take is None or not self._tracing:
+            return
+        try:
             self._take.trace(state, action)
             self._traced = True
+        except EnvironmentFault as error:
+            self._tracing = self._traced = False
+            log.warning("from here on without simulator trace: %s", error)
 
     def _end(self, episode: Episode) -> None:
         take = self._take
@@ -329,9 +351,9 @@ class DatasetSink:
         Raises:
             RecordingError: it cannot be put there.
         """
-        keeping, self._keeping = self._keeping, None
-        if keeping is not None:
-            keeping.result()
+        if self._keeping is not None:
+            self._keeping.result()
+            self._keeping = None
 
     def _note(self, take: Take, episode: Episode) -> EpisodeNote:
         period = 1 / self._writer.info.fps
@@ -356,14 +378,17 @@ class DatasetSink:
 
     def _abandon(self) -> None:
         """Close what is open, and leave what is on the disk for `taketwo dataset repair`."""
-        with suppress(TakeTwoError):  # the error that led here is the one to tell
+        if self._closed:
+            return
+        self._closed = True
+        with suppress(Exception):  # the error that led here is the one to tell
             self._settle()
         self._keeper.shutdown()
-        if self._take is not None:
-            self._take.abandon()
-            self._take = None
-        if not self._closed:
-            self._closed = True
+        try:
+            if self._take is not None:
+                self._take.abandon()
+                self._take = None
+        finally:
             self._writer.release()
 
     def _what_is_safe(self, error: TakeTwoError, under_way: bool) -> str:
@@ -374,7 +399,7 @@ class DatasetSink:
 
 def _numbers(values: FloatArray) -> Any:
     """As a row has them: an array, or a single number."""
-    return float(values[0]) if values.shape == (1,) else np.asarray(values, np.float32)
+    return float(values[0]) if values.shape == (1,) else np.array(values, np.float32)
 
 
 def _with_video_info(feature: Feature, video: VideoSettings, fps: float) -> Feature:

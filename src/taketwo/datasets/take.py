@@ -61,12 +61,14 @@ class TakeHeader:
         seed: the environment's.
         session: number of the file with the configuration.
         started_at: wall-clock time, ISO 8601 with its zone.
+        paced: whether the session runs by the clock.
     """
 
     episode: int
     seed: int
     session: int
     started_at: str
+    paced: bool = False
 
     @classmethod
     def load(cls, folder: Path) -> TakeHeader:
@@ -110,12 +112,17 @@ class Take:
             (folder / HEADER).write_text(to_json(asdict(header)), encoding="utf-8")
         except OSError as error:
             raise cannot_write(folder, error) from error
+        self._cameras: list[CameraThread] = []
         self._log = RowLog(folder / ROWS, log_schema(features), self._batch_rows)
-        self._cameras = [
-            CameraThread(key, feature.shape[0], feature.shape[1], _picture_file(folder, key, feature, encoders))
-            for key, feature in features.items()
-            if feature.is_camera
-        ]
+        try:
+            for key, feature in features.items():
+                if feature.is_camera:
+                    file = _picture_file(folder, key, feature, encoders)
+                    self._cameras.append(CameraThread(key, feature.shape[0], feature.shape[1], file))
+        except BaseException:
+            self.abandon()
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     @property
     def rows(self) -> int:
@@ -188,7 +195,7 @@ def picture_path(folder: Path, key: str, feature: Feature) -> Path:
 
 def unfinished_takes(root: Path) -> list[Path]:
     """The folders of takes that were neither kept nor discarded, oldest first."""
-    return sorted(path for path in (root / TAKES).glob("*") if path.is_dir())
+    return sorted(path for path in (root / TAKES).glob("*") if path.is_dir() and path.name.isdecimal())
 
 
 def remove_take(folder: Path) -> None:

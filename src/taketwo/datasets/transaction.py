@@ -8,6 +8,7 @@ written into.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -54,7 +55,7 @@ class Transaction:
         """
         path = self.stage(relative)
         try:
-            path.write_text(content, encoding="utf-8")
+            path.write_text(content, encoding="utf-8", errors="backslashreplace")  # as JSON escapes half a character
         except OSError as error:
             raise cannot_write(path, error) from error
 
@@ -114,7 +115,8 @@ def finish_commit(root: Path) -> None:
         plan = json.loads(path.read_text(encoding="utf-8"))
         put, remove = plan["put"], plan["remove"]
         for relative in (*put, *remove):  # a dataset from elsewhere may bring a list that reaches outside of it
-            if PurePosixPath(relative).is_absolute() or ".." in PurePosixPath(relative).parts:
+            parts = PurePosixPath(relative).parts
+            if not parts or PurePosixPath(relative).is_absolute() or ".." in parts:
                 raise ValueError(f"{relative} is not inside of the dataset")
     except (ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{path} is damaged: {error}") from error
@@ -124,7 +126,7 @@ def finish_commit(root: Path) -> None:
             staged, target = root / STAGED / relative, root / relative
             if staged.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
-                staged.replace(target)
+                _move(staged, target)
                 folders.add(target.parent)
         for relative in remove:
             _remove(root / relative)
@@ -134,6 +136,19 @@ def finish_commit(root: Path) -> None:
     except OSError as error:
         raise cannot_write(root, error, f"Nothing is lost; go on with: taketwo dataset repair {root}") from error
     shutil.rmtree(root / STAGED, ignore_errors=True)
+
+
+def _move(staged: Path, target: Path) -> None:
+    """Rename; where a folder of the dataset lies on another disk, by way of a copy there."""
+    try:
+        staged.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        copy = target.with_name(f".{target.name}.new")
+        shutil.copyfile(staged, copy)
+        replace_durably(copy, target)
+        staged.unlink()
 
 
 def _remove(path: Path) -> None:

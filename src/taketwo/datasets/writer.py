@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,18 +14,24 @@ from taketwo.datasets.commit import add_episode
 from taketwo.datasets.features import differences
 from taketwo.datasets.layout import INFO, SESSIONS, TAKES, WORK, session_path
 from taketwo.datasets.lock import DatasetLock
-from taketwo.datasets.metadata import EpisodeNote, Info
+from taketwo.datasets.metadata import EpisodeNote, Info, load_episodes, load_notes
 from taketwo.datasets.packing import pack
 from taketwo.datasets.statistics import Statistics
 from taketwo.datasets.take import Take, TakeHeader, VideoEncoders, unfinished_takes
 from taketwo.datasets.transaction import Transaction, commit_pending, finish_commit
-from taketwo.errors import ConfigError, DatasetError
+from taketwo.errors import ConfigError, DatasetError, TakeTwoError
 from taketwo.recording.naming import cannot_write
 from taketwo.recording.plain import to_json
 from taketwo.recording.rate import exact_fps
+from taketwo.seeding import episode_seed
+
+log = logging.getLogger(__name__)
 
 LOOSE_FILES = 100
 """Episodes in files of their own before they are packed together in the middle of a session."""
+
+UNKEPT_EPISODES = 1000
+"""Episodes without an action, which were not kept but had a seed each, that are reckoned with."""
 
 PLANNED_INFO = f"{WORK}/info.json"
 """The `info.json` to be, until the first episode is there: a take that a crash left can be mended with it."""
@@ -120,6 +128,17 @@ class DatasetWriter:
         """Its tasks so far."""
         return self._catalog.tasks
 
+    def seeds_used(self, session_seed: int) -> int:
+        """Index after the last episode of a session seed that the dataset has; 0 where it has none.
+
+        Raises:
+            DatasetError: its notes are damaged.
+        """
+        notes = load_notes(self.root, load_episodes(self.root, self.info)) if self.info.total_episodes else {}
+        seeds = {note.seed for note in notes.values()}
+        candidates = range(len(seeds) + UNKEPT_EPISODES)
+        return max((index + 1 for index in candidates if episode_seed(session_seed, index) in seeds), default=0)
+
     def describe(self, description: Mapping[str, Any]) -> None:
         """What the coming episodes are recorded with; it joins the dataset with the first of them.
 
@@ -160,8 +179,16 @@ class DatasetWriter:
         self._catalog = add_episode(self.root, self._catalog, take, note, pictures, also)
         self._grown = True
         if self._catalog.loose >= LOOSE_FILES:
-            self._catalog = pack(self.root, self._catalog, slice(-self._catalog.loose, None))
+            self._pack_on_the_way()
         return note
+
+    def _pack_on_the_way(self) -> None:
+        try:
+            self._catalog = pack(self.root, self._catalog, slice(-self._catalog.loose, None))
+        except TakeTwoError:
+            if commit_pending(self.root):
+                raise  # nothing may be written before that is finished
+            log.warning("the files of %s could not be joined; they stay as they are", self.root, exc_info=True)
 
     def close(self) -> None:
         """Pack all that was recorded into larger files, and let others write.
@@ -188,8 +215,9 @@ class DatasetWriter:
 
 def _next_session(root: Path) -> int:
     """A number that neither an episode nor an unfinished take refers to."""
-    names = [path.stem for folder in (SESSIONS, WORK) for path in (root / folder).glob("session-*.json")]
-    return 1 + max((int(name.removeprefix("session-")) for name in names), default=-1)
+    names = (path.name for folder in (SESSIONS, WORK) for path in (root / folder).glob("session-*.json"))
+    numbers = (re.fullmatch(r"session-(\d+)\.json", name) for name in names)
+    return 1 + max((int(number[1]) for number in numbers if number), default=-1)
 
 
 def check_new(root: Path) -> None:

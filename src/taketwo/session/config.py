@@ -15,6 +15,7 @@ class SessionConfig:
 
     Attributes:
         seed: session seed; gives every episode its own.
+        seed_offset: how many episode seeds to leave out at the beginning; with resume as many as the dataset has had.
         num_episodes: end after this many episodes.
         total_seconds: end when the session has shown this many seconds at its control rate.
         max_total_steps: end after this many actions.
@@ -25,6 +26,7 @@ class SessionConfig:
     """
 
     seed: int = 0
+    seed_offset: int = 0
     num_episodes: int | None = None
     total_seconds: float | None = None
     max_total_steps: int | None = None
@@ -38,7 +40,7 @@ class SessionConfig:
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise ConfigError(f"{name} must be a finite number above 0, not {value}")
-        for name in ("seed", "max_hz", "max_faults"):
+        for name in ("seed", "seed_offset", "max_hz", "max_faults"):
             value = getattr(self, name)
             if not (value >= 0 and math.isfinite(value)):
                 raise ConfigError(f"{name} must be a finite number, 0 or more, not {value}")

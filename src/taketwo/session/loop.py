@@ -204,7 +204,7 @@ class Session:
         faults = 0
         while (reason := self._cut_short() or self._enough()) is None:
             index = self._kept()
-            fault = self._run_episode(EpisodeInfo(index, episode_seed(self._config.seed, index)))
+            fault = self._run_episode(EpisodeInfo(index, self._seed(index)))
             if fault is not None:
                 faults += 1
                 if faults > self._config.max_faults or self._sink_failure() is not None:
@@ -258,6 +258,8 @@ class Session:
             raise
         self._pacer.wait()
         self._show_terminal(tally, observation, began)
+        if self._discard_reason is not None:  # it came while the end was shown
+            return Outcome.DISCARDED, self._discard_reason
         return ending
 
     def _step(self, observation: Observation) -> tuple[Decision, StepResult]:
@@ -308,6 +310,9 @@ class Session:
         if self._config.num_episodes is not None and self._kept() >= self._config.num_episodes:
             return "all episodes done"
         return None
+
+    def _seed(self, index: int) -> int:
+        return episode_seed(self._config.seed, self._config.seed_offset + index)
 
     def _kept(self) -> int:
         return sum(episode.outcome is not Outcome.DISCARDED for episode in self._episodes)
