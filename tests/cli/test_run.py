@@ -50,7 +50,7 @@ def test_a_run_says_what_the_dataset_has_got(tmp_path):
     plugins = install_plugin(tmp_path)
     done = taketwo(*words, "--output_dir=out", cwd=tmp_path, PYTHONPATH=plugins)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^dataset +data\n +1 episode, 3 rows$", done.stdout, re.MULTILINE)
+    assert re.search(r"^dataset  .*/data\n +1 episode, 3 rows$", done.stdout, re.MULTILINE)
     done = taketwo(*words, "--output_dir=again", "--resume=true", cwd=tmp_path, PYTHONPATH=plugins)
     assert re.search(r"^ +1 episode, 3 rows; 2 in all$", done.stdout, re.MULTILINE)
 

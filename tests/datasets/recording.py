@@ -96,7 +96,9 @@ def record_point(
     return sink
 
 
-def record_aloha(root, *, episodes, steps, seed=0, repo_id="me/cube", height=240, width=320, policy=None, sinks=()):
+def record_aloha(
+    root, *, episodes, steps, seed=0, repo_id="me/cube", height=240, width=320, policy=None, sinks=(), resume=False
+):
     """Record the scripted policy's transfer of the cube; returns the frames' truth."""
     environment = AlohaConfig(cameras=CAMERAS, height=height, width=width).make()
     try:
@@ -104,7 +106,8 @@ def record_aloha(root, *, episodes, steps, seed=0, repo_id="me/cube", height=240
         chosen = (policy or ScriptedConfig()).make(spec)
         controller = ControlConfig().make(chosen, spec)
         described = {"env": {"type": "aloha", "cameras": list(CAMERAS), "height": height, "width": width}}
-        sink = DatasetConfig(root=root, repo_id=repo_id).make(spec, spec.control_hz, robot_type="aloha")
+        config = DatasetConfig(root=root, repo_id=repo_id)
+        sink = config.make(spec, spec.control_hz, robot_type="aloha", resume=resume)
         truth = Truth()
         result = Session(
             Traced(environment),

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.datasets.recording import record_aloha
 from tests.peers import VERSIONS, peer_output, run_in_peer
 
 pytestmark = pytest.mark.timeout(400)
@@ -100,3 +101,13 @@ def test_it_adds_an_episode_and_both_read_the_result(version, recorded, tmp_path
         assert set(ours.rows(len(lengths), ["action"])["action"][5].tolist()) == {5.0}
         for camera in ours.cameras:
             assert abs(float(ours.frame(len(lengths), camera, 5).mean()) - 90) < 3
+
+    truth = record_aloha(root, episodes=1, steps=4, seed=9, resume=True)
+    with Dataset.open(root) as ours:
+        assert [episode.length for episode in ours.episodes] == [*lengths, 12, 4]
+        assert ours.episodes[-2].tasks == ("do something else",)
+        assert abs(float(ours.frame(len(lengths), "top", 5).mean()) - 90) < 3
+        sent = [step.decision.sent for step in truth.episodes[0]]
+        np.testing.assert_allclose(ours.rows(len(lengths) + 1, ["action"])["action"], sent, atol=1e-6)
+    again = run_in_peer(version, PROBES / "lerobot_rows.py", root, recorded.repo_id)
+    assert again == {"rows": sum(lengths) + 16, "indices": list(range(sum(lengths) + 16))}

@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from taketwo.cli.config import RunConfig, source_of
@@ -105,8 +106,10 @@ def run(config: RunConfig, source: Source) -> int:
         controller = _make_controller(config, source, policy, spec)
         stack.callback(closing, "the policy", controller.close)
         dataset = _make_dataset(config, source, spec, prompt)
+        not_begun = stack.enter_context(ExitStack())
         if dataset is not None:
-            stack.callback(closing, "the dataset", dataset.abandon)
+            not_begun.callback(closing, "the dataset", dataset.abandon)
+            config = _with_new_seeds(config, dataset)
         session_file = SessionFile(config.output_dir, config.video.subsample)
         session = Session(
             _traced(config, environment),
@@ -116,8 +119,11 @@ def run(config: RunConfig, source: Source) -> int:
             prompt=prompt,
             described_as=to_plain(config),
         )
+        not_begun.pop_all()
         with _stopping(session, controller) as signals:
             result = _run(session, progress, video)
+        if dataset is not None:
+            closing("the dataset", dataset.abandon)  # where it failed without being told
         # Everything is final before the environment is closed: simulators are known to crash on their way out.
         shown = sum(episode.frames for episode in result.episodes)
         filmed = video.report(shown) if video is not None else None
@@ -223,6 +229,14 @@ def _make_dataset(
             resume=config.resume,
         ),
     )
+
+
+def _with_new_seeds(config: RunConfig, dataset: DatasetSink) -> RunConfig:
+    """The same, where a dataset is gone on with, from the episode seeds on that it has not had."""
+    if not config.resume or config.session.seed_offset:
+        return config
+    offset = dataset.next_seed(config.session.seed)
+    return replace(config, session=replace(config.session, seed_offset=offset))
 
 
 def _traced(config: RunConfig, environment: Environment) -> Environment:

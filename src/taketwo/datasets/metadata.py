@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,8 +124,8 @@ def _filled(template: str | None, **values: str | int) -> str:
         if template is None:
             raise ValueError("there is none")
         return template.format(**values)
-    except (KeyError, IndexError, ValueError) as error:
-        raise DatasetError(f"{INFO} has no usable path for {', '.join(values)}: {error}") from error
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        raise DatasetError(f"{INFO} is damaged: the path template {template!r} cannot be filled in: {error}") from error
 
 
 _OWN = [part.name for part in fields(Info) if part.name != "rest"]
@@ -372,10 +372,6 @@ class EpisodeNote:
     def to_line(self) -> str:
         """As a line of the file."""
         return to_json(asdict(self)) + "\n"
-
-    def moved(self, index: int) -> EpisodeNote:
-        """The same for an episode that got another index."""
-        return replace(self, index=index)
 
 
 def load_notes(root: Path, entries: Sequence[EpisodeEntry]) -> dict[int, EpisodeNote]:
