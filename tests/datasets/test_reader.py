@@ -400,7 +400,11 @@ class TestDamage:
 
     def test_paths_that_are_none(self, videos):
         edit_info(videos, lambda info: info.update(data_path="data/{chunk}.parquet", video_path=None))
-        self.check("meta/info.json is damaged: the path template .* cannot be filled in: 'chunk'", lambda dataset: dataset.rows(0), root=videos)
+        self.check(
+            "meta/info.json is damaged: the path template .* cannot be filled in: 'chunk'",
+            lambda dataset: dataset.rows(0),
+            root=videos,
+        )
         self.check(
             "meta/info.json is damaged: the path template None cannot be filled in: there is none",
             lambda d: d.frame(0, "top", 0),
