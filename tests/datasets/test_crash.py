@@ -15,6 +15,7 @@ from taketwo.datasets.reader import Dataset
 from taketwo.datasets.repair import inspect, repair
 from taketwo.datasets.sink import DatasetConfig
 from taketwo.datasets.transaction import commit_pending
+from taketwo.datasets.writer import DatasetWriter
 from taketwo.errors import DatasetError, RecordingError
 from taketwo.session.sinks import QUEUE_FRAMES
 from taketwo.testing import PointEnvironment, SteeringController
@@ -76,15 +77,18 @@ def test_killed_at_twenty_moments_it_keeps_every_finished_episode_and_goes_on(tm
     kept = []
     for number in range(KILLS):
         told = kill_after(recording(root, resume=bool(kept)), random.uniform(0.02, 0.8))
-        if not (root / INFO).exists():  # killed in its first episode
-            repair(root, discard=True)
-            continue
-        if commit_pending(root):
-            repair(root)
-        found = lengths(root)
-        assert found[: len(kept) + len(told)] == kept + told, number
-        assert len(found) <= len(kept) + len(told) + 1  # one may be kept before that could be told
-        kept = found
+        if (root / INFO).exists():
+            if commit_pending(root):
+                repair(root)
+            found = lengths(root)
+            assert found[: len(kept) + len(told)] == kept + told, number
+            assert len(found) <= len(kept) + len(told) + 1  # one may be kept before that could be told
+        else:  # killed in its first episode
+            found = []
+        repair(root, discard=number % 2 == 0)
+        kept = lengths(root) if (root / INFO).exists() else []
+        assert kept[: len(found)] == found
+        assert len(kept) <= len(found) + 2  # finished, one being put in its place and one waiting for that
     assert len(kept) > KILLS
     repair(root, discard=True)
     assert lengths(root) == kept
@@ -135,6 +139,62 @@ def test_an_unfinished_take_stays_when_others_are_added(tmp_path):
     assert len(inspect(root).takes) == 1
     repair(root, salvage=True)
     assert lengths(root)[5:] == [50]
+
+
+def record_and_fail_to_keep_the_second(root, monkeypatch):
+    """As if the process had died after an episode's end, before the episode was in its place."""
+    keep = DatasetWriter.keep
+
+    def dies(writer, take, note, pictures):
+        if writer.info.total_episodes == 1:
+            raise RecordingError("killed")
+        return keep(writer, take, note, pictures)
+
+    environment = NumberedPoint()
+    sink = DatasetConfig(root=root).make(environment.spec, 50.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(DatasetWriter, "keep", dies)
+        result = run_session(environment, SteeringController(0.02), [sink], num_episodes=2, seed=3)
+    assert "what there is of the one under way: taketwo dataset repair" in str(result.fault)
+    return result.episodes[1]
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_finished_episode_that_was_not_in_its_place_is_put_there_whole(tmp_path, monkeypatch, resume):
+    root = tmp_path / "point"
+    episode = record_and_fail_to_keep_the_second(root, monkeypatch)
+    assert len(lengths(root)) == 1
+    if resume:
+        record_point(root, environment=NumberedPoint(), episodes=1, resume=True)
+    else:
+        assert repair(root) == ["put 1 finished episode in place", f"2 whole episodes in {root}"]
+    assert lengths(root)[1] == episode.steps
+    with Dataset.open(root) as dataset:
+        note = dataset.episode(1).note
+        assert (note.outcome, note.seed, note.salvaged) == ("success", episode.seed, False)
+    assert not (root / WORK).exists()
+
+
+def test_an_episode_that_was_refused_for_being_late_can_be_taken_as_it_was(tmp_path):
+    class Slow(NumberedPoint):
+        def step(self, action):
+            time.sleep(0.02)
+            return super().step(action)
+
+    root = tmp_path / "point"
+    environment = Slow()
+    sink = DatasetConfig(root=root, late="refuse").make(environment.spec, 200.0, paced=True)
+    result = run_session(environment, SteeringController(0.02), [sink], num_episodes=1, max_hz=200.0)
+    with pytest.raises(DatasetError, match="has no episode yet, but one that is being recorded or was cut off"):
+        Dataset.open(root)
+    (line, _) = repair(root)
+    assert "--salvage=true makes an episode of it" in line
+    repair(root, salvage=True)
+    with Dataset.open(root) as dataset:
+        episode = dataset.episode(0)
+        assert (episode.outcome, episode.length) == ("success", result.episodes[0].steps)
+        assert episode.note.late
+        assert not episode.note.salvaged
 
 
 def test_repair_of_what_is_no_dataset(tmp_path):

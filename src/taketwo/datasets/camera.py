@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import queue
 import threading
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 import av
 import numpy as np
 import pyarrow as pa
+from av.error import FFmpegError
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
@@ -109,6 +111,11 @@ class VideoEncoder:
         packets = self._in_take(self.stream.encode(None))
         self._container, self.stream = self._open()  # an encoder that was flushed takes nothing more
         return packets
+
+    def close(self) -> None:
+        """End it; what it still holds is lost."""
+        with contextlib.suppress(FFmpegError):  # it was ended before
+            self.stream.encode(None)
 
     def _in_take(self, packets: list[VideoPacket]) -> list[VideoPacket]:
         for packet in packets:

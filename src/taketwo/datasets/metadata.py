@@ -17,6 +17,7 @@ from taketwo.datasets.layout import (
     FORMAT_VERSION,
     INFO,
     NOTES,
+    TAKES,
     TASKS,
     VIDEO_FILE_MB,
     VIDEO_TEMPLATE,
@@ -107,7 +108,7 @@ class Info:
             own["features"] = {key: Feature.from_json(feature) for key, feature in own["features"].items()}
             info = cls(**own, rest=plain)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise DatasetError(f"{root} is no LeRobot dataset: it has no {relative}") from error
+            raise DatasetError(_not_there(root, relative)) from error
         except OSError as error:
             raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -117,6 +118,15 @@ class Info:
                 f"{root} is a dataset of version {version}, and this reads {FORMAT_VERSION}: convert it with LeRobot"
             )
         return info
+
+
+def _not_there(root: Path, relative: str) -> str:
+    if (root / TAKES).exists():
+        return (
+            f"{root} has no episode yet, but one that is being recorded or was cut off by a crash: taketwo dataset "
+            f"repair {root} saves or removes that"
+        )
+    return f"{root} is no LeRobot dataset: it has no {relative}"
 
 
 def _filled(template: str | None, **values: str | int) -> str:
@@ -377,11 +387,17 @@ class EpisodeNote:
 def load_notes(root: Path, entries: Sequence[EpisodeEntry]) -> dict[int, EpisodeNote]:
     """Notes by episode; those that LeRobot added have none, and a note that does not fit its episode is left out."""
     lengths = {entry.index: entry.length for entry in entries}
-    notes = (note for path in sorted((root / NOTES).glob("*/*.jsonl")) for note in _read_notes(path))
+    notes = (note for path in sorted((root / NOTES).glob("*/*.jsonl")) for note in read_notes(path))
     return {note.index: note for note in notes if lengths.get(note.index) == note.length}
 
 
-def _read_notes(path: Path) -> Iterator[EpisodeNote]:
+def read_notes(path: Path) -> Iterator[EpisodeNote]:
+    """The notes of a file.
+
+    Raises:
+        OSError: it cannot be read.
+        DatasetError: a line of it is damaged.
+    """
     known = {part.name for part in fields(EpisodeNote)}
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
         if not line:

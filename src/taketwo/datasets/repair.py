@@ -18,7 +18,17 @@ from taketwo.datasets.layout import INFO
 from taketwo.datasets.metadata import EpisodeNote, Info
 from taketwo.datasets.row_log import read_row_log
 from taketwo.datasets.statistics import PixelStatistics, Statistics
-from taketwo.datasets.take import ROWS, TRACE, TakeHeader, picture_path, remove_take, unfinished_takes
+from taketwo.datasets.take import (
+    NOTE,
+    REFUSED,
+    ROWS,
+    TRACE,
+    TakeHeader,
+    concluded,
+    picture_path,
+    remove_take,
+    unfinished_takes,
+)
 from taketwo.datasets.trace import logged_steps
 from taketwo.datasets.transaction import commit_pending
 from taketwo.datasets.video_files import reading
@@ -36,13 +46,15 @@ class UnfinishedTake:
 
     Attributes:
         folder: its files.
-        rows: that can be saved: up to its last whole second.
+        rows: that can be saved: up to its last whole second, or all of a finished one.
         seconds: that these are.
+        note: what became of it, where it was finished.
     """
 
     folder: Path
     rows: int
-    seconds: int
+    seconds: float
+    note: EpisodeNote | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +96,8 @@ def repair(root: Path, salvage: bool = False, discard: bool = False) -> list[str
     writer = DatasetWriter.reopen(root)
     lines = ["finished a change that had been interrupted"] if pending else []
     try:
+        if recovered := recover_finished(writer):
+            lines.append(f"put {recovered} finished {'episode' if recovered == 1 else 'episodes'} in place")
         for folder in unfinished_takes(root):
             lines.append(_deal_with(writer, folder, salvage, discard))
         writer.close()
@@ -93,19 +107,36 @@ def repair(root: Path, salvage: bool = False, discard: bool = False) -> list[str
     return [*lines, f"{count} whole {'episode' if count == 1 else 'episodes'} in {root}"]
 
 
+def recover_finished(writer: DatasetWriter) -> int:
+    """Make episodes of the takes that were finished, and not in their places yet when the process died; how many.
+
+    Raises:
+        RecordingError: the disk does not take it; nothing is lost.
+    """
+    finished = [take for folder in unfinished_takes(writer.root) if (take := _finished(folder, writer.info))]
+    for take in finished:
+        writer.keep(take.folder, *_measure(writer.info, take))
+    return len(finished)
+
+
+def _finished(folder: Path, info: Info) -> UnfinishedTake | None:
+    take = _inspect_take(folder, info)
+    return take if take.note is not None and concluded(folder, NOTE) is not None else None
+
+
 def _deal_with(writer: DatasetWriter, folder: Path, salvage: bool, discard: bool) -> str:
     take = _inspect_take(folder, writer.info)
     if salvage and take.rows:
         note, pictures = _measure(writer.info, take)
         note = writer.keep(folder, note, pictures)
-        return f"saved {take.seconds} s of an unfinished take as episode {note.index} ({note.length} rows)"
+        return f"saved {take.seconds:g} s of an unfinished take as episode {note.index} ({note.length} rows)"
     if discard:
         remove_take(folder)
-        return f"removed an unfinished take of {take.seconds} s"
+        return f"removed an unfinished take of {take.seconds:g} s"
     if not take.rows:
         return f"an unfinished take of less than a second is in {folder}; --discard=true removes it"
     return (
-        f"an unfinished take of {take.seconds} s is in {folder}: --salvage=true makes an episode of it, "
+        f"an unfinished take of {take.seconds:g} s is in {folder}: --salvage=true makes an episode of it, "
         "--discard=true removes it"
     )
 
@@ -122,6 +153,9 @@ def _inspect_take(folder: Path, info: Info) -> UnfinishedTake:
         rows = min([len(_log(folder / ROWS)), *map(_pictures_there, cameras)])
     except TakeTwoError:  # it was cut off before its files had begun
         rows = 0
+    note = concluded(folder, NOTE) or concluded(folder, REFUSED)
+    if note is not None and rows >= note.length > 0:
+        return UnfinishedTake(folder, note.length, float(note.length / fps), note)
     seconds = math.floor(rows / fps)
     return UnfinishedTake(folder, math.floor(seconds * fps), seconds)
 
@@ -138,7 +172,11 @@ def _log(path: Path) -> pa.Table:
 
 
 def _measure(info: Info, take: UnfinishedTake) -> tuple[EpisodeNote, dict[str, Statistics]]:
-    """What a finished episode would have counted while it ran."""
+    """What a finished episode has counted while it ran."""
+    cameras = {key: feature for key, feature in info.features.items() if feature.is_camera}
+    pictures = {key: _statistics(take, key, feature) for key, feature in cameras.items()}
+    if take.note is not None:
+        return take.note, pictures
     header = TakeHeader.load(take.folder)
     rows = _log(take.folder / ROWS).slice(0, take.rows)
     times = rows[CAPTURE_TIME].to_numpy()
@@ -160,8 +198,7 @@ def _measure(info: Info, take: UnfinishedTake) -> tuple[EpisodeNote, dict[str, S
         traced=_traced(take),
         salvaged=True,
     )
-    cameras = {key: feature for key, feature in info.features.items() if feature.is_camera}
-    return note, {key: _statistics(take, key, feature) for key, feature in cameras.items()}
+    return note, pictures
 
 
 def _traced(take: UnfinishedTake) -> bool:

@@ -136,6 +136,7 @@ class DatasetConfig:
             RecordingError: it cannot be written.
         """
         from taketwo.datasets.camera import VideoSettings
+        from taketwo.datasets.repair import recover_finished
         from taketwo.datasets.take import VideoEncoders
         from taketwo.datasets.writer import DatasetWriter
         from taketwo.recording.rate import exact_fps
@@ -159,6 +160,13 @@ class DatasetConfig:
         first_task = prompt or self.single_task or spec.name
         root = self.folder()
         writer = DatasetWriter.resume(root, info) if resume else DatasetWriter.create(root, info)
+        try:
+            recovered = recover_finished(writer)
+        except BaseException:
+            writer.release()
+            raise
+        if recovered:
+            log.warning("finished episodes that a crash had kept from their places are there now: %d", recovered)
         known = prompt is not None or self.single_task is not None
         if known and writer.tasks and first_task not in writer.tasks and not self.new_task:
             writer.release()
@@ -276,6 +284,7 @@ class DatasetSink:
                 self._settle()
                 self._closed = True
                 self._keeper.shutdown()
+                self._encoders.close()
                 self._writer.close()
 
     def _begin(self, episode: EpisodeInfo) -> None:
@@ -329,12 +338,15 @@ class DatasetSink:
             return
         note = self._note(take, episode)
         if note.late and self._config.late == "refuse":
+            take.finish()
+            take.conclude(note, refused=True)
             raise RecordingError(
                 f"the session's episode {episode.index + 1} ran at {note.measured_hz:.1f} Hz and its rows say "
                 f"{self._writer.info.fps:g}: it is refused; record at a rate that can be kept, or give "
                 "--dataset.late=mark"
             )
         pictures = take.finish()
+        take.conclude(note)
         self._settle()
         self._keeping = self._keeper.submit(self._keep, take, note, pictures, episode.index)
         self._take = None
@@ -389,6 +401,7 @@ class DatasetSink:
                 self._take.abandon()
                 self._take = None
         finally:
+            self._encoders.close()
             self._writer.release()
 
     def _what_is_safe(self, error: TakeTwoError, under_way: bool) -> str:

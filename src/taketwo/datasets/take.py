@@ -21,6 +21,7 @@ import pyarrow as pa
 from taketwo.datasets.camera import CameraThread, PictureFile, PngLog, VideoEncoder, VideoLog, VideoSettings
 from taketwo.datasets.features import BOOKKEEPING, Feature, arrow_schema
 from taketwo.datasets.layout import TAKES
+from taketwo.datasets.metadata import EpisodeNote, read_notes
 from taketwo.datasets.row_log import RowLog
 from taketwo.datasets.statistics import Statistics
 from taketwo.datasets.trace import TraceLog
@@ -32,6 +33,8 @@ from taketwo.types import FloatArray, Pixels
 HEADER = "take.json"
 ROWS = "rows.arrows"
 TRACE = "trace.arrows"
+NOTE = "note.json"
+REFUSED = "refused.json"
 
 TASK = "task"
 
@@ -50,6 +53,12 @@ class VideoEncoders:
             height, width, _ = feature.shape
             self._by_key[key] = VideoEncoder(width, height, self._fps, self._video)
         return self._by_key[key]
+
+    def close(self) -> None:
+        """End them; some complain on the terminal where that is left out."""
+        for encoder in self._by_key.values():
+            encoder.close()
+        self._by_key.clear()
 
 
 @dataclass(frozen=True)
@@ -167,6 +176,18 @@ class Take:
             self._trace.close()
         return statistics
 
+    def conclude(self, note: EpisodeNote, refused: bool = False) -> None:
+        """Put down what became of the episode: from then on all of it can be saved, whatever happens.
+
+        Raises:
+            RecordingError: the disk does not take it.
+        """
+        path = self.folder / (REFUSED if refused else NOTE)
+        try:
+            path.write_text(note.to_line(), encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
     def abandon(self) -> None:
         """Close all files as far as that goes; for when something has failed before."""
         for camera in self._cameras:
@@ -196,6 +217,14 @@ def picture_path(folder: Path, key: str, feature: Feature) -> Path:
 def unfinished_takes(root: Path) -> list[Path]:
     """The folders of takes that were neither kept nor discarded, oldest first."""
     return sorted(path for path in (root / TAKES).glob("*") if path.is_dir() and path.name.isdecimal())
+
+
+def concluded(folder: Path, name: str) -> EpisodeNote | None:
+    """What `Take.conclude` put down, `NOTE` or `REFUSED`; None where that is not there, or not whole."""
+    try:
+        return next(read_notes(folder / name), None)
+    except (OSError, DatasetError):
+        return None
 
 
 def remove_take(folder: Path) -> None:

@@ -86,7 +86,7 @@ class DatasetWriter:
             DatasetError: there is none, it is damaged, or another process writes it.
             ConfigError: it differs, with all the differences.
         """
-        if not (root / INFO).exists() and not commit_pending(root):
+        if not (root / INFO).exists() and not commit_pending(root) and not unfinished_takes(root):
             raise DatasetError(f"there is no dataset in {root} to resume: leave out --resume to begin one")
         writer = cls.reopen(root)
         try:

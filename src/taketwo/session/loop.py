@@ -237,6 +237,7 @@ class Session:
             observation = self._prompted(self._environment.reset(info.seed))
         with blaming(PolicyError, "the policy failed to reset"):
             self._controller.reset(info, observation)
+        self._look(observation)  # the first picture takes longest, and no step shall be late for it
         began = self._clock.now()
         self._pacer.start()
         try:
