@@ -13,6 +13,7 @@ from taketwo.cli import dataset as command
 from taketwo.cli.dataset_output import said_episodes
 from taketwo.cli.dataset_words import parsed_episodes
 from taketwo.cli.main import main
+
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests run under nohup
 from taketwo.cli.wording import said_count
 from taketwo.datasets.layout import INFO, LEROBOT_HOME, WORK, FilePlace, video_path
@@ -302,6 +303,7 @@ def test_export_writes_plain_files(run, home, tmp_path):
 
 INTERRUPTED_EXPORT = """
 import os, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests run under nohup
 from contextlib import contextmanager
 from taketwo.cli import dataset_export
 from taketwo.cli.main import main

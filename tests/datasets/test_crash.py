@@ -82,7 +82,7 @@ def test_killed_at_twenty_moments_it_keeps_every_finished_episode_and_goes_on(tm
                 repair(root)
             found = lengths(root)
             assert found[: len(kept) + len(told)] == kept + told, number
-            assert len(found) <= len(kept) + len(told) + 1  # one may be kept before that could be told
+            assert len(found) <= len(kept) + len(told) + 3  # kept before that could be told, or mended just now
         else:  # killed in its first episode
             found = []
         repair(root, discard=number % 2 == 0)
