@@ -29,7 +29,7 @@ def test_the_session_from_python_in_the_guide_works(capsys):
 
 
 def test_reading_a_dataset_from_python_as_the_guide_shows_it_works(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_LEROBOT_HOME", str(tmp_path))
     record_point(tmp_path / "me" / "cube", controller=SteeringController(0.0), max_episode_steps=5)
     names = {}
     exec(python_blocks("datasets.md")[-1], names)

@@ -13,8 +13,6 @@ from taketwo.cli import dataset as command
 from taketwo.cli.dataset_output import said_episodes
 from taketwo.cli.dataset_words import parsed_episodes
 from taketwo.cli.main import main
-
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests run under nohup
 from taketwo.cli.wording import said_count
 from taketwo.datasets.layout import INFO, LEROBOT_HOME, WORK, FilePlace, video_path
 from taketwo.datasets.reader import Dataset

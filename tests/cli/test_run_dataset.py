@@ -90,3 +90,13 @@ def test_what_cannot_be_sent_to_the_hub_is_safe_and_the_command_for_later_is_tol
     assert "Nothing is lost" in error
     assert f"taketwo dataset push {home / 'me' / 'cube'} --repo_id=me/cube" in error
     assert len(seeds_of(home / "me" / "cube")) == 2
+
+
+def test_a_crash_in_the_first_episode_leads_to_repair_whatever_is_asked(home, tmp_path):
+    take = home / "me" / "cube" / ".taketwo" / "takes" / "000000"
+    take.mkdir(parents=True)
+    (take.parent.parent / "info.json").write_text("{}")
+    for words in (["dataset", "info", "me/cube"], ["dataset", "list", "me/cube"], RUN):
+        done = taketwo(*words, cwd=tmp_path)
+        assert done.returncode == 1
+        assert f"taketwo dataset repair {home / 'me' / 'cube'}" in error_of(done)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from taketwo.cli.resolve import Source, resolve
-from taketwo.datasets.layout import INFO, find_root, session_path
+from taketwo.datasets.layout import INFO, TAKES, find_root, session_path
 from taketwo.datasets.reader import Dataset
 from taketwo.errors import ConfigError, DatasetError
 
@@ -49,6 +49,11 @@ def dataset_root(repo_id: str | None, root: Path | None, flag: str = "--root") -
     folder = dataset_place(repo_id, root)
     if repo_id is None or (folder / INFO).exists():
         return folder
+    if (folder / TAKES).exists():
+        raise DatasetError(
+            f"{folder} has no episode yet, but one that is being recorded or was cut off by a crash: "
+            f"taketwo dataset repair {folder} saves or removes that"
+        )
     target = folder / repo_id if root is not None and folder.exists() else folder
     raise DatasetError(
         f"there is no dataset {repo_id!r} in {folder}: give its folder by {flag}, or download it: "

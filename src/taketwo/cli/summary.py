@@ -99,7 +99,7 @@ def _totals(result: SessionResult, max_hz: float) -> list[tuple[str, str]]:
     if result.loop.stalls:
         rows.append(("", f"{result.loop.stalls} steps waited for the policy"))
     if wall_s > 0 and steps / wall_s < KEPT_UP * max_hz:
-        rows.append(("", f"too slow for {max_hz:g} Hz: cheaper pictures help, such as --env.quality=preview"))
+        rows.append(("", f"too slow for {max_hz:g} Hz: fewer, smaller or cheaper pictures help"))
     rows += _sinks("waited for", {name: f"{s:.1f} s" for name, s in result.waited_s.items() if s > NOTICED_S})
     return rows
 
