@@ -303,6 +303,8 @@ def test_after_ctrl_c_closing_does_not_wait_for_a_server_that_hangs(hanging):
         with in_background(executor.close):
             pass
         assert len(server.requests) == (1 if hanging == "reset" else 2)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(PATIENCE_S)
     assert not set(threading.enumerate()) - before
 
 
