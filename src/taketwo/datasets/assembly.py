@@ -6,7 +6,6 @@ piece at a time, and the packets of the chosen episodes copied.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -36,7 +35,7 @@ from taketwo.datasets.packing import write_row_groups
 from taketwo.datasets.parquet_files import reading_parquet, row_count, row_groups
 from taketwo.datasets.selection import EPISODE, INDEX, TASK_INDEX, Part, numbered, survey_tasks
 from taketwo.datasets.statistics import combined, of_column, plain_stats
-from taketwo.datasets.transaction import Transaction
+from taketwo.datasets.transaction import Transaction, link_or_copy
 from taketwo.datasets.video_cuts import Cut, cut_video
 from taketwo.errors import DatasetError, one_line
 from taketwo.recording.naming import cannot_write
@@ -277,20 +276,6 @@ def common_features(infos: Sequence[Info]) -> dict[str, Feature]:
         )
         for key, feature in infos[0].features.items()
     }
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """The same file under another name; a copy where the file system has no such thing.
-
-    Raises:
-        OSError: neither works.
-    """
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _as_schema(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:

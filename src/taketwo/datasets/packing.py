@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +14,10 @@ import pyarrow.parquet as pq
 from taketwo.datasets.catalog import Catalog
 from taketwo.datasets.layout import FilePlace, data_path, episodes_path, notes_path, video_path
 from taketwo.datasets.metadata import EpisodeEntry, VideoSpan, load_episodes
-from taketwo.datasets.transaction import Transaction
+from taketwo.datasets.parquet_files import reading_parquet, row_groups
+from taketwo.datasets.transaction import Transaction, link_or_copy
 from taketwo.datasets.video_files import join_videos, video_kind
-from taketwo.errors import DatasetError, one_line
+from taketwo.errors import DatasetError
 from taketwo.recording.naming import cannot_write
 
 ROW_GROUP_BYTES = 16_000_000
@@ -149,7 +148,7 @@ def _plan(
 
 
 def _schema_of(path: Path) -> pa.Schema:
-    with _reading(path):
+    with reading_parquet(path):
         return pq.read_schema(path).remove_metadata()
 
 
@@ -159,13 +158,7 @@ def _join_parquet(root: Path, transaction: Transaction, path: Callable[[FilePlac
     if len(sources) == 1:
         _link(sources[0], target)
     else:
-        write_row_groups(target, (table for source in sources for table in _row_groups(source)))
-
-
-def _row_groups(path: Path) -> Iterator[pa.Table]:
-    with _reading(path), pq.ParquetFile(path) as file:
-        for number in range(file.num_row_groups):
-            yield file.read_row_group(number)
+        write_row_groups(target, (table for source in sources for table in row_groups(source)))
 
 
 def write_row_groups(target: Path, tables: Iterable[pa.Table]) -> None:
@@ -211,12 +204,8 @@ def _join_videos(
 
 
 def _link(source: Path, target: Path) -> None:
-    """The same file under another name; a copy where the file system has no such thing."""
     try:
-        try:
-            os.link(source, target)
-        except OSError:
-            shutil.copyfile(source, target)
+        link_or_copy(source, target)
     except OSError as error:
         raise cannot_write(target, error) from error
 
@@ -252,7 +241,7 @@ def _stage_meta(
     for group in groups:
         if not group.changes and not changed_files.intersection(group.sources):
             continue
-        tables = (table for place in group.sources for table in _row_groups(root / episodes_path(place)))
+        tables = (table for place in group.sources for table in row_groups(root / episodes_path(place)))
         write_row_groups(transaction.stage(episodes_path(group.target)), (_with_places(table, now) for table in tables))
         notes = [root / notes_path(place) for place in group.sources]
         text = "".join(file.read_text(encoding="utf-8") for file in notes if file.exists())
@@ -269,11 +258,3 @@ def _with_places(table: pa.Table, entries: Mapping[int, EpisodeEntry]) -> pa.Tab
             field = table.schema.field(number)
             table = table.set_column(number, field, pa.array([row[name] for row in rows], field.type))
     return table
-
-
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, pa.ArrowException) as error:
-        raise DatasetError(f"{path} is damaged: {one_line(error)}") from error

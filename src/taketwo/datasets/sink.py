@@ -152,30 +152,35 @@ class DatasetConfig:
             for key, feature in session_features(spec, cameras, self.video).items()
         }
         info = Info(control_hz, features, robot_type or spec.name)
-        prompt = task or spec.prompt
-        if prompt and self.single_task and self.single_task != prompt:
-            log.warning(
-                "dataset.single_task is not used, as observations carry the prompt %r; set it by --prompt", prompt
-            )
-        first_task = prompt or self.single_task or spec.name
+        task = self._first_task(task or spec.prompt)
         root = self.folder()
         writer = DatasetWriter.resume(root, info) if resume else DatasetWriter.create(root, info)
         try:
+            self._check_task(root, task, writer.tasks)
             recovered = recover_finished(writer)
         except BaseException:
             writer.release()
             raise
         if recovered:
             log.warning("finished episodes that a crash had kept from their places are there now: %d", recovered)
-        known = prompt is not None or self.single_task is not None
-        if known and writer.tasks and first_task not in writer.tasks and not self.new_task:
-            writer.release()
-            raise ConfigError(
-                f"cannot resume {root}: its tasks are {', '.join(map(repr, writer.tasks))} and this one is "
-                f"{first_task!r}; to add a task on purpose give --dataset.new_task=true"
-            )
         encoders = VideoEncoders(exact_fps(control_hz), video)
-        return DatasetSink(writer, encoders, cameras, self, first_task, paced, stored)
+        return DatasetSink(writer, encoders, cameras, self, task or spec.name, paced, stored)
+
+    def _first_task(self, prompt: str | None) -> str | None:
+        """The task that the session begins with; None where only its observations will tell."""
+        if prompt and self.single_task and self.single_task != prompt:
+            log.warning(
+                "dataset.single_task is not used, as observations carry the prompt %r; set it by --prompt", prompt
+            )
+        return prompt or self.single_task
+
+    def _check_task(self, root: Path, task: str | None, there: Collection[str]) -> None:
+        if task is None or not there or task in there or self.new_task:
+            return
+        raise ConfigError(
+            f"cannot resume {root}: its tasks are {', '.join(map(repr, there))} and this one is "
+            f"{task!r}; to add a task on purpose give --dataset.new_task=true"
+        )
 
 
 class DatasetSink:

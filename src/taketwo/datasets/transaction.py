@@ -138,6 +138,20 @@ def finish_commit(root: Path) -> None:
     shutil.rmtree(root / STAGED, ignore_errors=True)
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """The same file under another name; a copy where the file system has no such thing.
+
+    Raises:
+        OSError: neither works.
+    """
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def _move(staged: Path, target: Path) -> None:
     """Rename; where a folder of the dataset lies on another disk, by way of a copy there."""
     try:
