@@ -22,6 +22,9 @@ Pixels = NDArray[np.uint8]
 SIMULATOR_STATE = "simulator_state"
 """Entry of `Observation.extras`: what `Snapshots.snapshot` tells of this very instant, where that is kept."""
 
+RUNNING_CHUNK = "running_chunk"
+"""Entry of `Observation.extras`: a `RunningChunk`, where the executor goes on executing while it asks."""
+
 
 class Image:
     """A camera picture that is made when it is first looked at, once, and then kept.
@@ -150,7 +153,8 @@ class ActionChunk:
         actions: (H, D), the first row for the observation's own step.
         embedding: optional hidden state of the policy, any shape.
         prompt_used: the prompt that the policy acted on, where it tells.
-        prompt_source: where that prompt came from, where it tells.
+        prompt_source: where that prompt came from: `observation`, `default_prompt` or `checkpoint`.
+        prompt_read: whether the policy reads prompts at all; None where it does not tell.
         timings_ms: named durations in milliseconds, such as `infer_ms`.
     """
 
@@ -158,7 +162,21 @@ class ActionChunk:
     embedding: NDArray[Any] | None = None
     prompt_used: str | None = None
     prompt_source: str | None = None
+    prompt_read: bool | None = None
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunningChunk:
+    """What is executed while a policy infers, for real-time chunking (Black et al. 2025, arXiv:2506.07339).
+
+    Attributes:
+        actions: (K, D) the actions left, the first for the step of the observation that it comes with.
+        delay_steps: how many of them will have been executed when the answer is there, as far as can be told.
+    """
+
+    actions: FloatArray
+    delay_steps: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -641,8 +641,21 @@ def test_a_user_or_password_in_host_is_refused_without_showing_it(host: str) -> 
 def test_a_layout_that_does_not_fit_is_told_before_a_connection_is_made() -> None:
     with serving(OK) as server:
         with pytest.raises(ConfigError, match="needs a state of 14 numbers"):
-            RemoteConfig(port=server.port).make(spec(state=2))
+            RemoteConfig(port=server.port, layout="aloha").make(spec(state=2))
         assert server.connections == 0
+
+
+def test_openpis_layout_for_aloha_is_taken_for_a_server_that_tells_none() -> None:
+    with serving(OK) as server, pytest.raises(ConfigError, match="layout 'aloha' needs a state of 14 numbers"):
+        RemoteConfig(port=server.port).make(spec(state=2))
+
+
+def test_the_api_key_may_be_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAKETWO_API_KEY", "from-there")
+    with serving(OK, api_key="from-there") as server:
+        remote(server).close()
+    with serving(OK, api_key="given") as server:
+        remote(server, api_key="given").close()
 
 
 def test_the_configuration_is_registered_and_imports_nothing_heavy() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 from taketwo.registry import Registry
 from taketwo.types import ActionChunk, EnvironmentSpec, EpisodeInfo, Observation
@@ -15,6 +16,12 @@ POLICIES = Registry(
         "remote": "taketwo.policies.remote:RemoteConfig",
         "noop": "taketwo.policies.noop:NoopConfig",
         "random": "taketwo.policies.random:RandomConfig",
+        "replay": "taketwo.policies.replay:ReplayConfig",
+        "lerobot": "taketwo.policies.lerobot:LeRobotConfig",
+        "openvla": "taketwo.policies.openvla:OpenVLAConfig",
+        "openvla_rest": "taketwo.policies.openvla_rest:OpenVLARestConfig",
+        "openpi": "taketwo.policies.openpi:OpenpiConfig",
+        "vla_eval": "taketwo.policies.vla_eval:VlaEvalConfig",
     },
 )
 
@@ -45,6 +52,58 @@ class Policy(Protocol):
         May be called from another thread while `infer` or `reset` runs. Where the policy can, it then ends
         that call with a PolicyError; otherwise that call must still be able to finish.
         """
+        ...
+
+
+@runtime_checkable
+class ReadsPrompt(Protocol):
+    """Capability: the instruction decides what it does. A policy without it does the same whatever it is told."""
+
+    @property
+    def own_prompt(self) -> str | None:
+        """The instruction that it follows where an observation has none, such as its checkpoint's."""
+        ...
+
+
+@runtime_checkable
+class InfersBatches(Protocol):
+    """Capability: keeps no state between requests, so that a server's clients share it, in one forward pass."""
+
+    def infer_batch(self, observations: Sequence[Observation]) -> Sequence[ActionChunk]:
+        """The chunk for each observation, in their order.
+
+        Raises:
+            PolicyError: there is no answer to one of them.
+        """
+        ...
+
+
+@runtime_checkable
+class SharesWeights(Protocol):
+    """Capability: gives each client of a server a state of its own over weights that are loaded once."""
+
+    def for_client(self) -> Policy:
+        """A policy that has begun no episode. Closing it leaves the weights, and the others, alone."""
+        ...
+
+
+@runtime_checkable
+class NeedsExtras(Protocol):
+    """Capability: looks at more than state, pictures and prompt."""
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """The entries of `Observation.extras` that it cannot do without."""
+        ...
+
+
+@runtime_checkable
+class ReportsOutages(Protocol):
+    """Capability: asks somebody who may be away for a while."""
+
+    @property
+    def outages_s(self) -> tuple[float, ...]:
+        """How long there was nobody to ask, in seconds, each time."""
         ...
 
 

@@ -99,6 +99,11 @@ class Picture:
     width: int
     axes: Axes
 
+    @property
+    def text(self) -> str:
+        """How a mapping names it."""
+        return f"images.{self.camera}"
+
     def __call__(self, observation: Observation) -> Any:
         """The picture in the size and axis order that the server expects."""
         pixels = resize_with_pad(observation.images[self.camera].pixels, self.height, self.width)
@@ -112,6 +117,11 @@ class StatePart:
     start: int
     stop: int
 
+    @property
+    def text(self) -> str:
+        """How a mapping names it."""
+        return f"state[{self.start}:{self.stop}]"
+
     def __call__(self, observation: Observation) -> Any:
         """This part of the state."""
         return observation.state[self.start : self.stop]
@@ -120,6 +130,9 @@ class StatePart:
 @dataclass(frozen=True)
 class Prompt:
     """The instruction, or None where there is none: then the server's own default counts."""
+
+    text = "prompt"
+    """How a mapping names it."""
 
     def __call__(self, observation: Observation) -> str | None:
         """The instruction of this very observation."""
@@ -140,10 +153,20 @@ class Layout:
     entries: Mapping[tuple[str, ...], Source]
 
     @property
+    def axes(self) -> Axes:
+        """The order of its pictures' axes."""
+        return next((source.axes for source in self.entries.values() if isinstance(source, Picture)), "hwc")
+
+    @property
     def cameras(self) -> tuple[str, ...]:
         """The cameras that it looks at, and no other."""
         pictures = (source for source in self.entries.values() if isinstance(source, Picture))
         return tuple(dict.fromkeys(picture.camera for picture in pictures))
+
+    @property
+    def mapping(self) -> dict[str, str]:
+        """The same as text, request key to source, as `build_layout` takes it."""
+        return {".".join(path): source.text for path, source in self.entries.items()}
 
     def request(self, observation: Observation) -> dict[str, Any]:
         """The request for this observation; without a prompt, the prompt's entry is left out."""

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
-from taketwo.errors import ConfigError, PolicyError
+from taketwo.errors import ConfigError, PolicyError, TakeTwoError
 from taketwo.policies.layouts import Axes, Layout, LayoutName, build_layout
-from taketwo.types import ActionChunk, EnvironmentSpec, EpisodeInfo, FloatArray, Observation
+from taketwo.types import RUNNING_CHUNK, ActionChunk, EnvironmentSpec, EpisodeInfo, FloatArray, Observation
+from taketwo.wire.description import mismatch, told_by
 
 if TYPE_CHECKING:
-    from taketwo.serving.client import PolicyClient
+    from taketwo.wire.client import PolicyClient
 
 DEFAULT_PORT = 8000
 """openpi's."""
+
+OPENPI_PIXELS = 224
+"""Height and width of the pictures that openpi's clients send."""
 
 AUTHORITY_END = re.compile(r"[/?#]")
 """What ends user, host and port in a URL (RFC 3986, 3.2)."""
@@ -34,12 +39,15 @@ class RemoteConfig:
     Attributes:
         host: name or address of the server, or its whole URL (ws:// or wss://).
         port: port of the server; 8000 where neither this nor a URL in host tells.
-        api_key: key that the server asks for; it is neither shown nor recorded.
-        layout: which request the server expects; see taketwo.policies.layouts.
+        api_key: key that the server asks for; TAKETWO_API_KEY in the environment where not given. Neither shown
+            nor recorded.
+        layout: which request the server expects, see taketwo.policies.layouts; where not given, what the server
+            tells, and openpi's aloha for one that tells nothing.
         mapping: request key to source, in place of the layout's entries or beside them: images.NAME, state,
             state[0:7], prompt, or none; a dot in a key opens a map, such as {images.cam_high: images.top}.
-        image_height: height of the pictures that are sent, in pixels; others are scaled and padded.
-        image_width: width of the pictures that are sent, in pixels.
+        image_height: height of the pictures that are sent, in pixels, to which others are scaled and padded; where
+            not given, what the server tells, or 224.
+        image_width: width of the pictures that are sent, in pixels; likewise.
         image_axes: order of a picture's axes; the layout's own where not given.
         connect_timeout_s: how long to wait at the start for a server that does not answer yet.
         reconnect_timeout_s: how long to try to get back a server that was lost; 0 gives up at once.
@@ -50,10 +58,10 @@ class RemoteConfig:
     host: str = "127.0.0.1"
     port: int | None = None
     api_key: str | None = field(default=None, repr=False)
-    layout: LayoutName = "aloha"
+    layout: LayoutName | None = None
     mapping: Mapping[str, str] = field(default_factory=dict)
-    image_height: int = 224
-    image_width: int = 224
+    image_height: int | None = None
+    image_width: int | None = None
     image_axes: Axes | None = None
     connect_timeout_s: float = 10.0
     reconnect_timeout_s: float = 30.0
@@ -62,7 +70,7 @@ class RemoteConfig:
 
     def __post_init__(self) -> None:
         for name in ("image_height", "image_width"):
-            if not 1 <= getattr(self, name) <= 4096:
+            if getattr(self, name) is not None and not 1 <= getattr(self, name) <= 4096:
                 raise ConfigError(f"{name} must be from 1 to 4096 pixels, not {getattr(self, name)}")
         for name in ("connect_timeout_s", "first_infer_timeout_s", "infer_timeout_s"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
@@ -110,18 +118,40 @@ class RemoteConfig:
             ConfigError: the layout does not fit the environment.
             PolicyError: no server answers, or it does not fit the environment.
         """
-        layout = build_layout(
-            self.layout, self.mapping, spec, height=self.image_height, width=self.image_width, axes=self.image_axes
-        )
-        from taketwo.serving.client import PolicyClient
-        from taketwo.serving.connection import Server
+        if self.layout is not None:
+            self._layout_for(spec, {})  # what does not fit is told without a server
+        from taketwo.wire.client import PolicyClient
+        from taketwo.wire.connection import Server
 
-        server = Server(self.url, self.api_key, self.first_infer_timeout_s, self.infer_timeout_s)
+        key = self.api_key or os.environ.get("TAKETWO_API_KEY") or None
+        server = Server(self.url, key, self.first_infer_timeout_s, self.infer_timeout_s)
         client = PolicyClient(
             server, connect_timeout_s=self.connect_timeout_s, reconnect_timeout_s=self.reconnect_timeout_s
         )
         client.connect()
-        return RemotePolicy(client, layout, spec)
+        try:
+            told = told_by(client.metadata)
+            if (found := mismatch(told, spec)) is not None:
+                raise PolicyError(f"the policy server at {client.name} {found}")
+            return RemotePolicy(client, self._layout_for(spec, told), spec)
+        except TakeTwoError:
+            client.close()
+            raise
+
+    def _layout_for(self, spec: EnvironmentSpec, told: Mapping[str, Any]) -> Layout:
+        """The layout that was asked for; else the one that the server tells; else openpi's for ALOHA."""
+        layout = _map_in(told, "layout")
+        name, mapping = self.layout, dict(self.mapping)
+        if name is None and isinstance(layout.get("mapping"), dict):
+            name, mapping = "custom", {**_looked_at(layout["mapping"], told.get("cameras")), **mapping}
+        return build_layout(
+            name or "aloha",
+            mapping,
+            spec,
+            height=self.image_height or _size_in(layout, "height"),
+            width=self.image_width or _size_in(layout, "width"),
+            axes=self.image_axes or (layout["axes"] if layout.get("axes") in get_args(Axes) else None),
+        )
 
 
 class RemotePolicy:
@@ -130,7 +160,9 @@ class RemotePolicy:
     openpi's own servers keep no state between requests and know no message but an observation, so `reset`
     sends them nothing. A server with state of its own says so in its metadata by `taketwo: {reset: true}`;
     it is then sent `{"taketwo": {"reset": {"index": ..., "seed": ...}}}` when an episode begins, and again
-    when a lost connection has come back in mid-episode, and answers an empty map.
+    when a lost connection has come back in mid-episode, and answers an empty map. One that tells the
+    protocol's version is also sent the observation's time, the extras that it names, and the running chunk where it
+    names that.
     """
 
     def __init__(self, client: PolicyClient, layout: Layout, spec: EnvironmentSpec) -> None:
@@ -141,6 +173,10 @@ class RemotePolicy:
         """
         self._client = client
         self._layout = layout
+        told = told_by(client.metadata)
+        self._tells_more = "protocol" in told
+        extras = told.get("extras")
+        self._extras = tuple(extras) if isinstance(extras, list) else ()
         action_dim = client.metadata.get("action_dim", spec.action_dim)
         if action_dim != spec.action_dim:
             client.close()
@@ -159,13 +195,18 @@ class RemotePolicy:
         """What the server told of itself."""
         return self._client.metadata
 
+    @property
+    def outages_s(self) -> tuple[float, ...]:
+        """How long the server was away, in seconds, each time that it was lost and came back."""
+        return tuple(self._client.outages_s)
+
     def reset(self, episode: EpisodeInfo) -> None:
         """Tell the server that an episode begins, where it wants to know.
 
         Raises:
             PolicyError: it was not answered.
         """
-        if _map_in(self._client.metadata, "taketwo").get("reset") is True:
+        if told_by(self._client.metadata).get("reset") is True:
             self._client.greet({"taketwo": {"reset": {"index": episode.index, "seed": episode.seed}}})
 
     def infer(self, observation: Observation) -> ActionChunk:
@@ -175,6 +216,8 @@ class RemotePolicy:
             PolicyError: there is no answer, or it holds no array of numbers.
         """
         request = self._layout.request(observation)
+        if self._tells_more:
+            request["taketwo"] = self._more(observation)
         sent_at = time.perf_counter()
         response = self._client.request(request)
         round_trip_ms = (time.perf_counter() - sent_at) * 1000
@@ -183,6 +226,17 @@ class RemotePolicy:
         except ValueError as error:
             raise PolicyError(f"the policy server at {self._client.name} gave unusable actions: {error}") from error
 
+    def _more(self, observation: Observation) -> dict[str, Any]:
+        """What openpi's requests have no place for."""
+        more: dict[str, Any] = {"time_s": observation.time_s}
+        wanted = {name: observation.extras[name] for name in self._extras if name in observation.extras}
+        running = wanted.pop(RUNNING_CHUNK, None)
+        if running is not None:
+            more["running_chunk"] = {"actions": running.actions, "delay_steps": running.delay_steps}
+        if wanted:
+            more["extras"] = _plain(wanted)
+        return more
+
     def close(self) -> None:
         """Disconnect; an `infer` or `reset` under way in another thread ends with a PolicyError. Safe to call twice."""
         self._client.close()
@@ -190,12 +244,14 @@ class RemotePolicy:
 
 def _chunk(response: Mapping[str, Any], round_trip_ms: float) -> ActionChunk:
     told = _map_in(response, "taketwo")
+    read = told.get("prompt_read")
     embedding = response.get("embedding")
     return ActionChunk(
         actions=_actions(response),
         embedding=embedding if isinstance(embedding, np.ndarray) else None,
         prompt_used=_text_in(told, "prompt_used"),
         prompt_source=_text_in(told, "prompt_source"),
+        prompt_read=read if isinstance(read, bool) else None,
         timings_ms={"round_trip_ms": round_trip_ms} | _timings(response),
     )
 
@@ -223,6 +279,26 @@ def _timings(response: Mapping[str, Any]) -> dict[str, float]:
         "model_ms": _map_in(response, "policy_timing").get("infer_ms"),
     }
     return {str(name): float(value) for name, value in timings.items() if isinstance(value, int | float | np.number)}
+
+
+def _plain(value: Any) -> Any:
+    """Sets as lists, in order, since the wire has none."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return sorted(value) if isinstance(value, set | frozenset) else value
+
+
+def _looked_at(mapping: Mapping[str, str], cameras: Any) -> dict[str, str]:
+    """A mapping without the cameras that a server does not name: what it does not look at is not drawn for it."""
+    if not isinstance(cameras, list):
+        return dict(mapping)
+    seen = {f"images.{camera}" for camera in cameras}
+    return {key: source for key, source in mapping.items() if not source.startswith("images.") or source in seen}
+
+
+def _size_in(told: Mapping[str, Any], name: str) -> int:
+    size = told.get(name)
+    return size if isinstance(size, int) and 1 <= size <= 4096 else OPENPI_PIXELS
 
 
 def _map_in(content: Mapping[str, Any], key: str) -> dict[str, Any]:

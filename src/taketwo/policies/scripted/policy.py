@@ -108,6 +108,7 @@ class ScriptedPolicy:
     """Plans one step at a time; a chunk is its own plan carried on over the scene that it expects."""
 
     cameras: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ("object_poses", "touched_by")
 
     def __init__(self, config: ScriptedConfig, task: Task, arms: Mapping[Side, Arm], control_hz: float) -> None:
         self._config = config

@@ -136,7 +136,7 @@ def scene_of(observation: Observation, arms: Mapping[Side, Arm], things: tuple[G
         opening={side: gripper_of(observation.state, side) for side in SIDES},
         tools={side: arms[side].tool(joints[side]) for side in SIDES},
         objects={thing.name: pose_of_quaternion(poses[thing.name]) for thing in things},
-        touched={side: touched[side] for side in SIDES},
+        touched={side: frozenset(touched[side]) for side in SIDES},
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from openpi_client import msgpack_numpy
 
-from taketwo.serving.protocol import decode, encode
+from taketwo.wire.protocol import decode, encode
 
 RNG = np.random.default_rng(0)
 
