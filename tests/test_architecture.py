@@ -17,15 +17,16 @@ SHARED = {"__version__", "types", "errors", "registry", "seeding", "images", "gl
 MAY_IMPORT = {
     "session": set(),
     "envs": set(),
-    "policies": {"serving"},
+    "policies": {"datasets", "replay", "wire"},
     "control": {"policies", "session"},
     "recording": {"session"},
     "datasets": {"session", "recording"},
     "replay": {"datasets", "envs", "session", "recording"},
     "viewing": {"datasets", "recording"},
-    "serving": set(),
+    "wire": set(),
+    "serving": {"policies", "recording", "wire"},
     "testing": {"envs", "policies", "session"},
-    "cli": {"session", "envs", "policies", "control", "recording", "datasets", "replay", "viewing"},
+    "cli": {"session", "envs", "policies", "control", "recording", "datasets", "replay", "viewing", "serving"},
 }
 
 HEAVY = [
@@ -42,6 +43,9 @@ HEAVY = [
     "rerun",
     "huggingface_hub",
     "torch",
+    "lerobot",
+    "transformers",
+    "prometheus_client",
 ]
 
 
@@ -98,6 +102,17 @@ def test_types_know_nothing_but_errors():
         "taketwo.datasets.hub",
         "taketwo.replay.replay",
         "taketwo.viewing.rerun_log",
+        "taketwo.policies.lerobot",
+        "taketwo.policies.openpi",
+        "taketwo.policies.openvla",
+        "taketwo.policies.openvla_rest",
+        "taketwo.policies.replay",
+        "taketwo.policies.vla_eval",
+        "taketwo.serving.environments",
+        "taketwo.serving.records_reader",
+        "taketwo.wire.description",
+        "taketwo.cli.serve",
+        "taketwo.cli.records",
         "taketwo.cli.main",
     ],
 )

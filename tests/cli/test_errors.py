@@ -22,7 +22,10 @@ def refused(*words, **kwargs):
         (["--num_episodes=3"], "unknown flag --num_episodes. Did you mean --session.num_episodes?"),
         (["--seed=3"], "unknown flag --seed. Did you mean --session.seed?"),
         (["--config=run.yaml"], "unknown flag --config. Did you mean --config_path?"),
-        (["--policy.host=box"], "--policy.host belongs to --policy.type=remote, and --policy.type is scripted"),
+        (
+            ["--policy.host=box"],
+            "--policy.host belongs to --policy.type=openvla_rest or remote or vla_eval, and --policy.type is scripted",
+        ),
         (["--session.total_seconds=0"], "--session.total_seconds must be a finite number above 0, not 0.0"),
         (["--session.total_seconds", "-3"], "--session.total_seconds must be a finite number above 0, not -3.0"),
         (["--session.num_episodes=none"], "nothing ends the session: give --session.num_episodes"),

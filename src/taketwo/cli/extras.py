@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from importlib.metadata import PackageNotFoundError, requires, version
 
-NEEDED_BY = {"env": {"aloha": "aloha"}, "policy": {"scripted": "aloha"}}
+NEEDED_BY = {"env": {"aloha": "aloha"}, "policy": {"scripted": "aloha", "lerobot": "lerobot", "openvla": "openvla"}}
 """Built-in components that need an extra."""
 
 USED_BY = {"env": {"gym": ("gym", "render() of classic control, such as CartPole-v1")}, "policy": {}}

@@ -21,8 +21,8 @@ def heading(text: str) -> str:
     return text
 
 
-def options_help(cls: type[Any], chosen: Mapping[str, str]) -> str:
-    """Every option of a configuration class, in groups; the class's own scalars come last, as `Output`."""
+def options_help(cls: type[Any], chosen: Mapping[str, str], own_title: str = "Run") -> str:
+    """Every option of a configuration class, in groups; the class's own scalars come last, under a title of theirs."""
     options = options_of(cls, chosen)
     blocks = []
     own = [option for name, option in options.items() if "." not in name]
@@ -37,7 +37,7 @@ def options_help(cls: type[Any], chosen: Mapping[str, str]) -> str:
             group = [_with_names(group[0], part.choice.registry.targets(), kind), *group[1:]]
         blocks.append(_block(title, group))
     if own:
-        blocks.append(_block("Run" if blocks else "Options", own))
+        blocks.append(_block(own_title if blocks else "Options", own))
     return "\n\n".join(blocks)
 
 

@@ -13,6 +13,8 @@ from taketwo.errors import ConfigError, TakeTwoError, one_line, one_of
 
 COMMANDS = {
     "run": ("taketwo.cli.run", "run a policy in an environment over several episodes, and record them"),
+    "serve": ("taketwo.cli.serve", "serve a policy to openpi's clients and to taketwo run --policy.type=remote"),
+    "records": ("taketwo.cli.records", "look at what a server has recorded, and ask another policy the same"),
     "replay": ("taketwo.cli.replay", "play recorded episodes again, and compare what comes out"),
     "render": ("taketwo.cli.render", "make new videos of recorded episodes, from any camera"),
     "view": ("taketwo.cli.view", "look at a recorded episode in the Rerun viewer"),

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 BLAMED: Mapping[str, tuple[type[TakeTwoError], str]] = {
     "env": (EnvironmentFault, "the environment cannot be made"),
     "policy": (PolicyError, "the policy cannot be made"),
+    "protocol": (PolicyError, "the server cannot be set up"),
     "control": (PolicyError, "the controller cannot be made"),
     "video": (RecordingError, "the recording cannot be set up"),
     "dataset": (RecordingError, "the dataset cannot be set up"),

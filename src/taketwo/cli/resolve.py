@@ -191,8 +191,8 @@ def _flatten(
 def _unknown_flag(name: str, cls: type[Any], chosen: Mapping[str, str], known: list[str]) -> str:
     elsewhere = _elsewhere(name, cls, chosen)
     if elsewhere:
-        section, kind = elsewhere
-        return f"--{name} belongs to --{section}.type={kind}, and --{section}.type is {chosen[section]}"
+        section, kinds = elsewhere
+        return f"--{name} belongs to --{section}.type={kinds}, and --{section}.type is {chosen[section]}"
     near = " or ".join(f"--{other}" for other in nearest(name, known))
     return f"unknown flag --{name}. " + (f"Did you mean {near}?" if near else "See --help.")
 
@@ -200,24 +200,27 @@ def _unknown_flag(name: str, cls: type[Any], chosen: Mapping[str, str], known: l
 def _unknown_key(name: str, where: str, cls: type[Any], chosen: Mapping[str, str], known: list[str]) -> str:
     elsewhere = _elsewhere(name, cls, chosen)
     if elsewhere:
-        section, kind = elsewhere
-        return f"{name} in {where} belongs to {section}.type {kind}, and {section}.type is {chosen[section]}"
+        section, kinds = elsewhere
+        return f"{name} in {where} belongs to {section}.type {kinds}, and {section}.type is {chosen[section]}"
     near = " or ".join(nearest(name, known))
     return f"unknown key {name} in {where}. " + (f"Did you mean {near}?" if near else "See --help.")
 
 
 def _elsewhere(name: str, cls: type[Any], chosen: Mapping[str, str]) -> tuple[str, str] | None:
-    """The component and its other type that has an option of this name, or None."""
+    """The component, and its other types that have an option of this name, in words; or None."""
     for part in parts_of(cls):
         if part.choice is None or not name.startswith(f"{part.name}."):
             continue
+        kinds = []
         for kind in sorted(part.choice.registry.targets()):
             try:
                 options = options_of(part.choice.registry.config_class(kind), prefix=f"{part.name}.")
             except ConfigError:  # a third party's that cannot be imported says nothing about this flag
                 continue
             if kind != chosen[part.name] and name in options:
-                return part.name, kind
+                kinds.append(kind)
+        if kinds:
+            return part.name, " or ".join(kinds)
     return None
 
 

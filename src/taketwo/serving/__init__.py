@@ -1,1 +1,1 @@
-"""The wire between policies and those who ask them: openpi's protocol."""
+"""The policy server: openpi's protocol for any policy, many clients, one forward pass."""

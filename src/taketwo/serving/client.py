@@ -1,160 +1,99 @@
-"""A client that keeps its policy server: it connects, and connects again when the server was lost."""
+"""One client of a server, whatever protocol it speaks: its share of the policy, its prompts, its record."""
 
 from __future__ import annotations
 
-import itertools
-import logging
-import random
-import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast
+
+import numpy as np
 
 from taketwo.errors import PolicyError
-from taketwo.serving.connection import Connection, Lost, Server
-from taketwo.serving.protocol import encode
+from taketwo.policies.prompting import EffectivePrompt, PromptOrigin, effective_prompt
+from taketwo.serving.environments import ServedEnvironment
+from taketwo.serving.hosting import ClientPolicy, PolicyHost
+from taketwo.serving.inference import Answer
+from taketwo.serving.metrics import Metrics
+from taketwo.serving.options import ServerOptions
+from taketwo.serving.prompt_log import PromptLog
+from taketwo.types import ActionChunk, EnvironmentSpec, EpisodeInfo, Observation
 
-log = logging.getLogger(__name__)
-
-ASKED_AT_MOST = 3
-"""Times that one request is sent, each on a new connection. A request that three times ends with the server
-lost is taken to be what breaks it."""
-
-FIRST_DELAY_S, LONGEST_DELAY_S = 0.1, 2.0
-"""Pauses between tries double from the first to the longest; each is cut by up to half, at random, so that
-many clients do not come back all at once."""
+RecordKind = Literal["connected", "disconnected", "reset", "inference", "error"]
 
 
-class PolicyClient:
-    """Asks one policy server, over one connection after the other.
-
-    One thread at a time has its request answered; `close` may be called from any thread and ends the
-    request under way.
+@dataclass(frozen=True)
+class Serving:
+    """What all clients of a server have in common.
 
     Attributes:
-        name: the server's address as messages show it.
-        metadata: what the server told of itself when it was last connected to.
+        record: takes a record of whatever happens, and must not block; None where nothing is recorded.
     """
 
-    def __init__(self, server: Server, *, connect_timeout_s: float, reconnect_timeout_s: float) -> None:
-        """Nothing is sent until `connect`.
+    environment: ServedEnvironment
+    host: PolicyHost
+    metrics: Metrics
+    options: ServerOptions
+    record: Callable[[Mapping[str, Any]], None] | None
 
-        Args:
-            connect_timeout_s: how long to wait for a server that does not answer yet.
-            reconnect_timeout_s: how long to try to get a lost server back; 0 gives up at once.
-        """
-        self.name = server.name
-        self.metadata: Mapping[str, Any] = {}
-        self._server = server
-        self._connect_timeout_s = connect_timeout_s
-        self._reconnect_timeout_s = reconnect_timeout_s
-        self._turn = threading.Lock()
-        self._closed = threading.Event()
-        self._connection = Connection(server)
-        self._greeting: bytes | None = None
 
-    def connect(self) -> None:
-        """Connect, trying again until `connect_timeout_s` is over, and read the metadata.
+class ServedClient:
+    """A client, numbered from 1 on."""
 
-        Raises:
-            PolicyError: nobody answers, the server refuses, or is no policy server.
-        """
-        with self._turn:
-            self._connect()
+    def __init__(self, number: int, serving: Serving) -> None:
+        self.number = number
+        self._serving = serving
+        self._policy: ClientPolicy | None = None
+        self._prompts = PromptLog(number, serving.options.log_every)
 
-    def request(self, message: Any) -> dict[str, Any]:
-        """The answer to a message. On a lost connection it is asked again, so it must do no harm twice.
+    async def begin(self, episode: EpisodeInfo) -> None:
+        """Begin an episode.
 
         Raises:
-            PolicyError: no usable answer came in time.
-            ValueError: the message has no place in the protocol.
+            Exception: what the policy raises, also while it is made.
         """
-        data = encode(message)
-        with self._turn:
-            return self._persistently(lambda: self._connection.ask(data))
+        await (await self._own()).reset(episode)
+        self.record("reset", index=episode.index, seed=episode.seed)
 
-    def greet(self, message: Any) -> None:
-        """Send a message now, and first thing on every later connection; its answer is of no interest.
+    async def infer(self, observation: Observation) -> tuple[ActionChunk, Answer]:
+        """The policy's chunk, checked, with the prompt that counted; and how it came about.
 
         Raises:
-            PolicyError: it was not answered.
-            ValueError: the message has no place in the protocol.
+            PolicyError: the policy gave no usable actions.
+            Exception: what the policy raises.
         """
-        data = encode(message)
-        with self._turn:
-            self._greeting = data
-            self._persistently(lambda: self._connection.ask(data, infers=False))
+        policy = await self._own()
+        prompt = effective_prompt(policy.policy, observation, self._serving.options.default_prompt)
+        if prompt.source == "default_prompt":
+            observation = replace(observation, prompt=prompt.text)
+        answer = await policy.infer(observation)
+        chunk = prompt.told_in(answer.chunk)
+        _check(chunk, self._serving.environment.spec)
+        source = cast(PromptOrigin | None, chunk.prompt_source)
+        self._prompts.saw(EffectivePrompt(chunk.prompt_used, source, chunk.prompt_read))
+        self._serving.metrics.inferred(answer)
+        return chunk, answer
 
-    def close(self) -> None:
-        """Disconnect; a request under way ends with a PolicyError. Safe to call twice."""
-        self._closed.set()
-        if not self._turn.acquire(blocking=False):
-            self._connection.end()
-            return
-        try:
-            self._connection.close()
-        finally:
-            self._turn.release()
+    def record(self, kind: RecordKind, **content: Any) -> None:
+        """Record what happened, where anything is recorded."""
+        if self._serving.record is not None:
+            self._serving.record({"kind": kind, "time": time.time(), "client": self.number, **content})
 
-    def _persistently(self, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What `ask` returns, on new connections where the present one is lost."""
-        if not self._connection.usable:
-            self._connect()
-        for attempt in itertools.count(1):
-            try:
-                return ask()
-            except Lost as lost:
-                self._raise_if_closed()
-                if attempt == ASKED_AT_MOST or self._reconnect_timeout_s == 0:
-                    times = f" {attempt} times" if attempt > 1 else ""
-                    raise PolicyError(f"the policy server at {self.name} was lost{times}: {lost}") from lost
-                log.warning("the policy server at %s was lost: %s; connecting again", self.name, lost)
-                self._closed.wait(_delay_s(attempt))
-                self._reconnect(lost)
-                log.warning("connected to %s again", self.name)
-        raise AssertionError("unreachable")
+    async def leave(self) -> None:
+        """Give back what it has of the policy."""
+        if self._policy is not None:
+            await self._policy.leave()
 
-    def _connect(self) -> None:
-        try:
-            self._connect_within(self._connect_timeout_s)
-        except Lost as cause:
-            raise PolicyError(
-                f"no policy server answers at {self.name}: {cause}; start one or check --policy.host and --policy.port"
-            ) from cause
-
-    def _reconnect(self, lost: Lost) -> None:
-        try:
-            self._connect_within(self._reconnect_timeout_s)
-        except Lost as cause:
-            raise PolicyError(
-                f"the policy server at {self.name} was lost ({lost}) and did not come back within "
-                f"{self._reconnect_timeout_s:g} s: {cause}"
-            ) from cause
-
-    def _connect_within(self, timeout_s: float) -> None:
-        """Try to connect until the time is over; raises the last try's `Lost`."""
-        deadline = time.monotonic() + timeout_s
-        for attempt in itertools.count(1):
-            self._connection = Connection(self._server)
-            self._raise_if_closed()  # only now: whoever closes later finds the new connection
-            try:
-                self._connection.open(max(deadline - time.monotonic(), FIRST_DELAY_S), self._greeting)
-                self.metadata = self._connection.metadata
-                return
-            except Lost as lost:
-                self._raise_if_closed()
-                delay_s = _delay_s(attempt)
-                if time.monotonic() + delay_s >= deadline:
-                    raise
-                if attempt == 1:
-                    log.info("waiting for the policy server at %s: %s", self.name, lost)
-                self._closed.wait(delay_s)
-
-    def _raise_if_closed(self) -> None:
-        if self._closed.is_set():
-            raise PolicyError(f"the policy's connection to {self.name} was closed")
+    async def _own(self) -> ClientPolicy:
+        if self._policy is None:
+            self._policy = await self._serving.host.for_client(self.number)
+        return self._policy
 
 
-def _delay_s(attempt: int) -> float:
-    longest: float = min(FIRST_DELAY_S * 2 ** (attempt - 1), LONGEST_DELAY_S)
-    return longest * random.uniform(0.5, 1.0)
+def _check(chunk: ActionChunk, spec: EnvironmentSpec) -> None:
+    """Raise PolicyError unless a chunk is (H, D) finite numbers, at least one row."""
+    shape = np.shape(chunk.actions)
+    if len(shape) != 2 or shape[1] != spec.action_dim or not shape[0]:
+        raise PolicyError(f"it gave actions of shape {shape}, not (H, {spec.action_dim})")
+    if not np.isfinite(chunk.actions).all():
+        raise PolicyError("it gave actions with NaN or infinite values")

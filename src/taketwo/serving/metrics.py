@@ -1,0 +1,82 @@
+"""Counters and histograms of a server, in Prometheus' text format."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from taketwo.serving.inference import Answer
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+"""Upper bounds of latency: from a no-op policy to a 7B model, and its compilation."""
+
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Metrics:
+    """The metrics of one server. All of it is for the event loop's thread."""
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "taketwo_requests", "Requests by what became of them", ["outcome"], registry=self._registry
+        )
+        for outcome in ("answered", "request_error", "policy_error"):
+            self._requests.labels(outcome)
+        self._latency = self._histogram("taketwo_request_seconds", "From message to answer", SECONDS)
+        self._queue = self._histogram("taketwo_queue_seconds", "Waiting for the policy", SECONDS)
+        self._inference = self._histogram("taketwo_inference_seconds", "The policy's forward pass", SECONDS)
+        self._batch = self._histogram("taketwo_batch_size", "Requests in the same forward pass", BATCH_SIZES)
+        self._in_progress = Gauge(
+            "taketwo_requests_in_progress", "Requests without an answer yet", registry=self._registry
+        )
+        self._clients = Gauge("taketwo_clients", "Clients connected now", registry=self._registry)
+        self._connections = Counter("taketwo_connections", "Clients connected ever", registry=self._registry)
+        self._dropped = Gauge("taketwo_records_dropped", "Inferences that were not recorded", registry=self._registry)
+
+    def in_progress(self) -> AbstractContextManager[None]:
+        """A request is being worked on."""
+        return self._in_progress.track_inprogress()
+
+    def answered(self, seconds: float, blames: Literal["request", "policy"] | None) -> None:
+        """A request was answered, or got an error by the client's fault or the policy's."""
+        if blames is not None:
+            self._requests.labels(f"{blames}_error").inc()
+            return
+        self._requests.labels("answered").inc()
+        self._latency.observe(seconds)
+
+    def inferred(self, answer: Answer) -> None:
+        """The policy answered."""
+        self._queue.observe(answer.queue_ms / 1000)
+        self._inference.observe(answer.infer_ms / 1000)
+        self._batch.observe(answer.batch_size)
+
+    def connected(self) -> None:
+        """A client came."""
+        self._clients.inc()
+        self._connections.inc()
+
+    def disconnected(self) -> None:
+        """A client went."""
+        self._clients.dec()
+
+    def counts(self) -> tuple[int, int, int]:
+        """Clients, requests answered, and requests that got an error, since the beginning."""
+        answered, *refused = (
+            self._requests.labels(outcome)._value.get() for outcome in ("answered", "request_error", "policy_error")
+        )
+        return int(self._connections._value.get()), int(answered), int(sum(refused))
+
+    def text(self, records_dropped: int) -> bytes:
+        """All of them, in Prometheus' text format."""
+        self._dropped.set(records_dropped)
+        return generate_latest(self._registry)
+
+    def _histogram(self, name: str, what: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(name, what, buckets=buckets, registry=self._registry)

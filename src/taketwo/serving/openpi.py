@@ -1,0 +1,154 @@
+"""openpi's protocol (its `serving/websocket_policy_server.py`): metadata first, then an answer to each observation."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from taketwo.errors import PolicyError, one_line
+from taketwo.serving.greeting import greeting
+from taketwo.serving.inference import Answer
+from taketwo.serving.protocols import Reply
+from taketwo.serving.requests import RequestError, RequestReader
+from taketwo.types import ActionChunk, EpisodeInfo, Observation
+from taketwo.wire.protocol import decode, encode
+
+if TYPE_CHECKING:
+    from taketwo.serving.client import ServedClient, Serving
+
+log = logging.getLogger("taketwo.serve")
+
+
+@dataclass(frozen=True)
+class OpenpiProtocol:
+    """openpi's websocket protocol, with what is beyond it under the key `taketwo`."""
+
+    def make(self, serving: Serving) -> Callable[[ServedClient], OpenpiConversation]:
+        """What begins a conversation with a client."""
+        common = _Common(serving)
+        return lambda client: OpenpiConversation(client, common)
+
+
+class _Common:
+    """What is the same for all conversations of a server."""
+
+    def __init__(self, serving: Serving) -> None:
+        metadata = greeting(
+            serving.host,
+            serving.environment,
+            default_prompt=serving.options.default_prompt,
+            all_cameras=serving.record is not None,
+        )
+        self.greeting = encode(metadata)
+        self.reader = RequestReader(serving.environment, serving.host.policy.cameras)
+        self.control_hz = serving.environment.spec.control_hz
+        self.max_request_bytes = serving.options.max_request_bytes
+
+
+class OpenpiConversation:
+    """Answers one client, one message after the other; what cannot be answered gets a line of text."""
+
+    def __init__(self, client: ServedClient, common: _Common) -> None:
+        self._client = client
+        self._common = common
+        self._episode: EpisodeInfo | None = None
+        self._steps = 0  # taken to be executed, for a client that tells no time
+        self._last_total_ms: float | None = None
+
+    @property
+    def greeting(self) -> bytes:
+        """The server's metadata."""
+        return self._common.greeting
+
+    async def answer(self, message: bytes | str) -> Reply:
+        """Actions for an observation, an empty map for a reset alone, a line of text for what cannot be answered."""
+        began = time.perf_counter()
+        try:
+            return Reply(await self._reply(message))
+        except Exception as error:  # noqa: BLE001 - whatever it is: this client is told, and the others go on
+            return self._refusal(error, message)
+        finally:
+            self._last_total_ms = (time.perf_counter() - began) * 1000
+
+    async def _reply(self, message: bytes | str) -> bytes:
+        request = self._common.reader.read(self._decoded(message))
+        if request.episode is not None or self._episode is None:
+            episode = request.episode or EpisodeInfo(0, 0)
+            await self._client.begin(episode)
+            self._episode, self._steps = episode, 0
+        if request.observation is None:
+            return encode({})
+        observation = request.observation
+        if not request.timed:
+            observation = replace(observation, time_s=self._steps / self._common.control_hz)
+        return await self._inferred(observation, message)
+
+    def _decoded(self, message: bytes | str) -> Any:
+        if isinstance(message, str):
+            raise RequestError("a request is a binary message, MessagePack with NumPy arrays as openpi packs them")
+        allowed = self._common.max_request_bytes
+        if len(message) > allowed:
+            raise RequestError(
+                f"a request of {len(message) / 1e6:.0f} MB is too large: {allowed / 1e6:.0f} MB are allowed; "
+                "send smaller pictures, or raise --max_request_mb of the server"
+            )
+        try:
+            return decode(message)
+        except ValueError as error:
+            raise RequestError(f"the request cannot be read: {error}") from error
+
+    async def _inferred(self, observation: Observation, message: bytes | str) -> bytes:
+        chunk, answer = await self._client.infer(observation)
+        self._steps += len(chunk.actions)
+        reply = encode(self._response(chunk, answer))
+        self._client.record(
+            "inference",
+            request=message,
+            response=reply,
+            prompt_used=chunk.prompt_used,
+            prompt_source=chunk.prompt_source,
+            queue_ms=answer.queue_ms,
+            infer_ms=answer.infer_ms,
+            batch_size=answer.batch_size,
+        )
+        return reply
+
+    def _response(self, chunk: ActionChunk, answer: Answer) -> dict[str, Any]:
+        timing: dict[str, float] = {
+            "infer_ms": answer.infer_ms,
+            "queue_ms": answer.queue_ms,
+            "batch_size": answer.batch_size,
+        }
+        if self._last_total_ms is not None:
+            timing["prev_total_ms"] = self._last_total_ms
+        response: dict[str, Any] = {
+            "actions": chunk.actions,
+            "server_timing": timing,
+            "policy_timing": dict(chunk.timings_ms),
+            "taketwo": told_of(chunk),
+        }
+        if chunk.embedding is not None:
+            response["embedding"] = chunk.embedding
+        return response
+
+    def _refusal(self, error: Exception, message: bytes | str) -> Reply:
+        theirs = isinstance(error, RequestError)
+        said = one_line(error) if isinstance(error, PolicyError) else f"{type(error).__name__}: {one_line(error)}"
+        text = said if theirs else f"the policy failed: {said}"
+        log.warning("client %d: %s", self._client.number, text)
+        log.debug("where it came from", exc_info=error)
+        kept = message if len(message) <= self._common.max_request_bytes else None
+        self._client.record("error", message=text, request=kept)
+        return Reply(text, "request" if theirs else "policy")
+
+
+def told_of(chunk: ActionChunk) -> dict[str, Any]:
+    """What an answer tells of the prompt that its actions were made with."""
+    return {
+        "prompt_used": chunk.prompt_used,
+        "prompt_source": chunk.prompt_source,
+        "prompt_read": chunk.prompt_read,
+    }

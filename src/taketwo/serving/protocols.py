@@ -1,0 +1,56 @@
+"""What a server speaks: protocols by name, and what one of them is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from taketwo.registry import Registry
+
+if TYPE_CHECKING:
+    from taketwo.serving.client import ServedClient, Serving
+
+PROTOCOLS = Registry(
+    "protocol",
+    "taketwo.protocols",
+    {"openpi": "taketwo.serving.openpi:OpenpiProtocol", "vla_eval": "taketwo.serving.vla_eval:VlaEvalProtocol"},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a message is answered by.
+
+    Attributes:
+        data: the message to send; None where there is nothing to say.
+        blames: whose fault it is that the message could not be answered; None where it was.
+    """
+
+    data: bytes | str | None
+    blames: Literal["request", "policy"] | None = None
+
+
+class Conversation(Protocol):
+    """One client's connection, one message after the other."""
+
+    @property
+    def greeting(self) -> bytes | None:
+        """What the server says first, if it does."""
+        ...
+
+    async def answer(self, message: bytes | str) -> Reply:
+        """The reply. Never fails, whatever the message is."""
+        ...
+
+
+class ServerProtocol(Protocol):
+    """The options of a protocol, which make conversations."""
+
+    def make(self, serving: Serving) -> Callable[[ServedClient], Conversation]:
+        """What begins a conversation with a client.
+
+        Raises:
+            ConfigError: an option does not fit the environment or the policy.
+        """
+        ...
