@@ -1,0 +1,1 @@
+"""A tiny checkpoint with OpenVLA's surface, and the Python that can load it."""
