@@ -10,10 +10,10 @@ from typing import Generic, TypeVar
 
 from taketwo.cli.flags import read_flags
 from taketwo.cli.help import options_help
-from taketwo.cli.recorded import dataset_place, dataset_root
 from taketwo.cli.resolve import Source, resolve
 from taketwo.cli.schema import alternatives, options_of
 from taketwo.datasets.layout import INFO, WORK, check_repo_id, lerobot_home
+from taketwo.datasets.places import dataset_place, dataset_root
 from taketwo.datasets.reader import locate
 from taketwo.errors import ConfigError
 

@@ -23,9 +23,9 @@ from taketwo.cli.bars import picture_bar
 from taketwo.cli.flags import read_flags
 from taketwo.cli.help import options_help
 from taketwo.cli.progress import log_to
-from taketwo.cli.recorded import dataset_root
 from taketwo.cli.resolve import Source, resolve
 from taketwo.cli.stopping import ending_in_order
+from taketwo.datasets.places import dataset_root
 from taketwo.errors import ConfigError
 
 if TYPE_CHECKING:
