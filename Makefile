@@ -9,12 +9,12 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-h
 COMPILE_PEER = $(BIN)/uv pip compile --quiet --python-platform linux --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links --python-version
 
-.PHONY: demo test setup setup-dev peers check format benchmark pins clean
+.PHONY: demo test setup setup-dev peers check check-docker format benchmark pins clean
 
 demo: setup  ## Run three episodes of a bimanual robot handing over a cube, into one video.
 	$(BIN)/taketwo run --session.num_episodes=3 --session.seed=5 --output_dir=$(DEMO_DIR)
 
-test: setup-dev check peers  ## Lint, types and every test.
+test: setup-dev check check-docker peers  ## Lint, types and every test.
 	$(BIN)/python -m pytest
 
 check: setup-dev
@@ -22,9 +22,13 @@ check: setup-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+check-docker: setup  ## Lint docker/; where a Docker daemon runs, build the images and run an episode.
+	scripts/check_docker.sh
+
 peers: setup-dev  ## Build the environments with LeRobot itself; without them its tests are skipped.
 	-scripts/peer_environment.sh 0.4.4 >/dev/null
 	-scripts/peer_environment.sh 0.6.1 >/dev/null
+	-scripts/openvla_environment.sh >/dev/null
 
 format: setup-dev
 	$(BIN)/ruff check --fix
@@ -33,6 +37,7 @@ format: setup-dev
 benchmark: setup-dev  ## Measure against openpi's client runtime; builds its environment on first use.
 	$(BIN)/python benchmarks/session.py --markdown docs/performance.md
 	$(BIN)/python benchmarks/dataset.py --markdown docs/performance.md
+	$(BIN)/python benchmarks/serving.py --markdown docs/performance.md
 
 setup: $(VENV)/run.stamp
 setup-dev: $(VENV)/dev.stamp
@@ -48,8 +53,8 @@ $(VENV)/run.stamp: $(BIN)/uv requirements/run.txt pyproject.toml
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --editable .
 	touch $@
 
-$(VENV)/dev.stamp: $(VENV)/run.stamp requirements/dev.txt
-	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --requirement requirements/dev.txt
+$(VENV)/dev.stamp: $(VENV)/run.stamp requirements/dev.txt requirements/vla-eval.txt
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --requirement requirements/dev.txt --requirement requirements/vla-eval.txt
 	touch $@
 
 pins: setup  ## Pin anew what pyproject.toml asks for.
@@ -59,8 +64,10 @@ pins: setup  ## Pin anew what pyproject.toml asks for.
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --upgrade requirements/bench-openpi.in \
 		--output-file requirements/bench-openpi.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --upgrade requirements/docker.in --output-file requirements/docker.txt
 	$(COMPILE_PEER) 3.11 requirements/peer-lerobot-0.4.4.in --output-file requirements/peer-lerobot-0.4.4.txt
 	$(COMPILE_PEER) 3.12 requirements/peer-lerobot-0.6.1.in --output-file requirements/peer-lerobot-0.6.1.txt
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-docker build dist .pytest_cache .mypy_cache .ruff_cache
