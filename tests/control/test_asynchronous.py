@@ -6,11 +6,14 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from taketwo.control.asynchronous import Asynchronous, blended
+from taketwo.control.asynchronous import RECENT_DELAYS, Asynchronous, blended
+from taketwo.control.config import ControlConfig
 from taketwo.errors import ConfigError, PolicyError
 from taketwo.policies.remote import RemoteConfig
-from taketwo.types import ActionChunk, Image
+from taketwo.testing import PointEnvironment
+from taketwo.types import RUNNING_CHUNK, ActionChunk, Image
 from tests.control.support import EPISODE, Says, make_spec, numbered, observe
+from tests.support import run_session
 from tests.support_server import Hang, serving
 
 PATIENCE_S = 20
@@ -127,7 +130,7 @@ def test_actions_whose_steps_have_passed_since_the_observation_are_skipped(begin
 def test_it_asks_when_prefetch_actions_are_left_with_the_observation_of_that_step(begin):
     policy = Gated(numbered(10))
     executor = begin(policy, prefetch=4, blend_steps=0)
-    observations = [observe(float(k)) for k in range(8)]
+    observations = [observe(float(k), prompt=f"prompt {k}", extras={"contacts": k}) for k in range(8)]
     for observation in observations[:6]:
         executor.next_action(observation)
         assert not inferring(executor)
@@ -135,7 +138,9 @@ def test_it_asks_when_prefetch_actions_are_left_with_the_observation_of_that_ste
     assert inferring(executor)
     policy.allow()
     answered(executor)
-    assert policy.asked == [observations[0], observations[6]]
+    first, second = policy.asked
+    assert first is observations[0]
+    assert (second.state, second.prompt, second.extras["contacts"]) == (observations[6].state, "prompt 6", 6)
 
 
 def test_old_and_new_chunk_are_blended_where_both_have_actions(begin):
@@ -282,7 +287,7 @@ def test_a_policy_at_rest_is_closed_by_the_thread_that_used_it():
 @pytest.mark.parametrize("hanging", ["infer", "reset"])
 def test_after_ctrl_c_closing_does_not_wait_for_a_server_that_hangs(hanging):
     def hang(request):
-        if ("taketwo" in request) != (hanging == "reset"):
+        if ("reset" in request.get("taketwo", {})) != (hanging == "reset"):
             return {}
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         return Hang()
@@ -306,6 +311,37 @@ def test_after_ctrl_c_closing_does_not_wait_for_a_server_that_hangs(hanging):
     for thread in set(threading.enumerate()) - before:
         thread.join(PATIENCE_S)
     assert not set(threading.enumerate()) - before
+
+
+def test_after_ctrl_c_in_the_moment_of_asking_closing_does_not_wait_for_the_policy(monkeypatch):
+    class EndsWhenClosed(Says):
+        begun, ended = threading.Event(), threading.Event()
+
+        def infer(self, observation):
+            self.begun.set()
+            assert self.ended.wait(2 * PATIENCE_S), "nobody closed the policy"
+            raise PolicyError("closed")
+
+        def close(self):
+            self.ended.set()
+
+    policy = EndsWhenClosed(None)
+    executor = Asynchronous(policy, prefetch=4)
+    executor.reset(EPISODE)
+    submit = executor._thread.submit
+
+    def interrupted(call):
+        submit(call)
+        assert policy.begun.wait(PATIENCE_S)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(executor._thread, "submit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        executor.next_action(observe(0.0))
+    monkeypatch.undo()
+    with in_background(executor.close):
+        pass
+    assert policy.ended.is_set()
 
 
 def test_closing_ends_the_thread_also_when_the_policy_cannot_close():
@@ -368,6 +404,212 @@ def test_the_prompt_is_that_of_the_chunk_gone_over_to(begin):
     assert prompts == ["prompt 0"] * 7 + ["prompt 1"]
 
 
+class Delayed:
+    """Runs an executor whose policy answers as many steps after it was asked as is said."""
+
+    def __init__(self, executor, policy):
+        self.executor, self.policy = executor, policy
+
+    def until_asked(self):
+        """Take steps until the policy is asked; how many that were."""
+        steps = 0
+        while not inferring(self.executor):
+            run(self.executor, 1)
+            steps += 1
+        wait_until(lambda: self.policy.begun == len(self.policy.asked) + 1)
+        return steps
+
+    def answer_after(self, steps):
+        """Let the answer come this many steps after it was asked for; it is used in the step that follows."""
+        run(self.executor, steps - 1)  # the asking step was the first of them
+        self.policy.allow()
+        answered(self.executor)
+
+    def running(self):
+        """What the policy was told of the chunk that ran when it was asked last."""
+        return self.policy.asked[-1].extras[RUNNING_CHUNK]
+
+
+def test_a_policy_asked_while_a_chunk_runs_is_told_what_is_left_of_it_from_its_observations_step_on(begin):
+    policy = Gated(numbered(10, width=2))
+    executor = begin(policy, prefetch=4, blend_steps=0)
+    run(executor, 7)
+    policy.allow()
+    answered(executor)
+    assert RUNNING_CHUNK not in policy.asked[0].extras
+    running = policy.asked[1].extras[RUNNING_CHUNK]
+    np.testing.assert_array_equal(running.actions, [[6, 6], [7, 7], [8, 8], [9, 9]])
+    running.actions[:] = -1
+    assert run(executor, 1) == [101]  # what a policy does to them is its own affair
+
+
+def test_what_the_policy_planned_beyond_the_horizon_is_told_too(begin):
+    policy = Gated(numbered(10))
+    executor = begin(policy, action_horizon=6, prefetch=2, blend_steps=0)
+    run(executor, 5)
+    policy.allow()
+    answered(executor)
+    running = policy.asked[1].extras[RUNNING_CHUNK]
+    assert running.actions[:, 0].tolist() == [4, 5, 6, 7, 8, 9]
+    assert running.delay_steps == 2  # of these, no more than two can be executed
+
+
+def test_no_chunk_runs_at_the_first_step_of_any_episode(begin):
+    policy = Gated(numbered(10))
+    executor = begin(policy, prefetch=4)
+    run(executor, 3)
+    executor.reset(EPISODE)
+    policy.allow()
+    run(executor, 1)
+    assert [dict(observation.extras) for observation in policy.asked] == [{}]
+
+
+def test_the_delay_told_is_the_longest_of_the_last_few(begin):
+    policy = Gated(numbered(40))
+    executor = begin(policy, prefetch=20, blend_steps=0)
+    delayed = Delayed(executor, policy)
+    delays = [3, 7, 1, *[2] * RECENT_DELAYS]
+    told = []
+    for delay in delays:
+        delayed.until_asked()
+        delayed.answer_after(delay)
+        told.append(delayed.running().delay_steps)
+    # Nothing is known at first, so that all that is left may be executed.
+    assert told[0] == 20
+    assert told[1:] == [max(delays[max(0, k - RECENT_DELAYS) : k]) for k in range(1, len(delays))]
+    assert told[-1] == 2
+    assert executor.stalls == 0
+
+
+def test_no_more_steps_are_told_than_there_are_actions_left(begin):
+    policy = Gated(numbered(20))
+    executor = begin(policy, prefetch=4, blend_steps=0)
+    delayed = Delayed(executor, policy)
+    delayed.until_asked()
+    run(executor, 3)
+    with in_background(lambda: run(executor, 1)):
+        wait_until(lambda: executor.stalls == 1)
+        policy.allow()
+    delayed.until_asked()
+    delayed.answer_after(1)
+    assert delayed.running().delay_steps == 4
+
+
+class Continues(Gated):
+    """Goes on where the running chunk will be, by one more each step; alone, from what the state says."""
+
+    def infer(self, observation):
+        self._answer = lambda _: self._continued(observation)
+        return super().infer(observation)
+
+    def _continued(self, observation):
+        running = observation.extras.get(RUNNING_CHUNK)
+        given = np.empty((0, 1)) if running is None else running.actions
+        start = observation.state[0] if running is None else given[-1, 0] + 1
+        return np.concatenate([given, np.arange(start, start + 10 - len(given))[:, None]])
+
+
+@pytest.mark.parametrize("blend_steps", [0, 3, 5])
+def test_blending_changes_nothing_for_a_policy_that_continues_the_running_chunk(begin, blend_steps):
+    policy = Continues(None)
+    executor = begin(policy, prefetch=5, blend_steps=blend_steps)
+    executed = []
+    for delay in (1, 2, 4, 3):
+        while not inferring(executor):
+            executed += run(executor, 1)
+        executed += run(executor, delay - 1)
+        policy.allow()
+        answered(executor)
+    np.testing.assert_allclose(executed, np.arange(len(executed)), atol=1e-12)
+    assert len(executed) > 20
+
+
+def test_without_a_prefetch_it_asks_at_half_a_chunk_until_a_delay_is_known_and_then_as_late_as_it_can(begin):
+    policy = Gated(numbered(40))
+    executor = begin(policy, blend_steps=4)
+    delayed = Delayed(executor, policy)
+    assert delayed.until_asked() == 21  # the step that asks, when 20 are left, included
+    delayed.answer_after(6)
+    # Of the 40 actions, 6 have elapsed; asked is at 6 + 4 left.
+    assert delayed.until_asked() == 40 - 6 - 10 + 1
+    delayed.answer_after(3)
+    assert delayed.until_asked() == 40 - 3 - 10 + 1
+    assert executor.stalls == 0
+
+
+def test_without_a_prefetch_a_stall_makes_it_ask_earlier_but_never_before_half_a_chunk(begin):
+    policy = Gated(numbered(40))
+    executor = begin(policy, blend_steps=0)
+    delayed = Delayed(executor, policy)
+
+    def stall(left):
+        run(executor, left - 1)
+        stalls = executor.stalls
+        with in_background(lambda: run(executor, 1)):
+            wait_until(lambda: executor.stalls == stalls + 1)
+            policy.allow()
+
+    delayed.until_asked()
+    delayed.answer_after(2)
+    assert delayed.until_asked() == 40 - 2 - (2 + 2) + 1  # two more than the delay are left
+    stall(left=4)
+    assert delayed.until_asked() + 1 == 40 - 4 - (2 * 4 + 2) + 1  # the step that stalled took one
+    stall(left=10)
+    assert delayed.until_asked() + 1 == 40 - 10 - 20 + 1
+    delayed.answer_after(1)
+
+
+def test_chunks_of_one_action_cannot_be_asked_for_early(begin):
+    executor = begin(Gated(numbered(1)))
+    with pytest.raises(ConfigError, match=r"only 1 action of a chunk is used.*: give executor open_loop"):
+        executor.next_action(observe(0.0))
+
+
+@pytest.mark.parametrize("prefetch", [25, None])
+def test_a_server_200_ms_away_serves_50_steps_a_second_without_a_stall(prefetch):
+    def answer(request):
+        time.sleep(0.2)
+        return {"actions": np.zeros((50, 2))}
+
+    environment = PointEnvironment()
+    with serving(answer) as server:
+        policy = RemoteConfig(port=server.port, layout="custom", mapping={"state": "state"}).make(environment.spec)
+        control = ControlConfig(executor="asynchronous", prefetch=prefetch, blend_steps=10)
+        controller = control.make(policy, environment.spec)
+        try:
+            result = run_session(environment, controller, max_hz=50, max_total_steps=120, max_episode_steps=120)
+        finally:
+            controller.close()
+        assert len(server.requests) >= 4
+    assert result.fault is None
+    assert result.episodes[0].steps == 120
+    assert result.loop.stalls == 0
+
+
+def test_the_running_chunk_gets_to_a_server_that_asks_for_it():
+    def answer(request):
+        running = request["taketwo"].get("running_chunk")
+        left = np.empty((0, 1)) if running is None else running["actions"]
+        start = request["joints"][0] if running is None else left[-1, 0] + 1
+        return {"actions": np.concatenate([left, np.arange(start, start + 20 - len(left))[:, None]])}
+
+    with serving(answer, metadata={"taketwo": {"protocol": 1, "extras": ["running_chunk"]}}) as server:
+        config = RemoteConfig(port=server.port, layout="custom", mapping={"joints": "state"})
+        executor = Asynchronous(config.make(make_spec(["a"])), prefetch=8, blend_steps=3)
+        executor.reset(EPISODE)
+        executed = []
+        for _ in range(60):
+            executed += run(executor, 1)
+            answered(executor)  # so that each answer takes one step
+        executor.close()
+        told = [request["taketwo"].get("running_chunk") for request in server.requests]
+    assert told[0] is None and len(told) >= 4
+    assert [(chunk["actions"].shape, chunk["delay_steps"]) for chunk in told[1:]] == [((8, 1), 8)] + [((8, 1), 1)] * (
+        len(told) - 2
+    )
+    np.testing.assert_allclose(executed, np.arange(60), atol=1e-12)
+
+
 def test_chunks_too_short_for_the_prefetch_are_refused(begin):
     executor = begin(Gated(numbered(4)), prefetch=4)
     with pytest.raises(ConfigError, match="prefetch is 4, but only 4 actions"):
@@ -387,6 +629,7 @@ def test_chunks_too_short_for_the_horizon_are_refused(begin):
         ({"prefetch": 5, "action_horizon": 5}, "prefetch is 5, but only 5 actions"),
         ({"blend_steps": -1}, "blend_steps must be 0 or more, not -1"),
         ({"action_horizon": 0}, "action_horizon must be 1 or more"),
+        ({"action_horizon": 1}, "only 1 action of a chunk is used"),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):

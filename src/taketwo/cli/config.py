@@ -11,6 +11,7 @@ from taketwo.cli.convert import load_yaml
 from taketwo.cli.resolve import Source, holds
 from taketwo.cli.schema import Choice, Component
 from taketwo.control.config import ControlConfig
+from taketwo.control.prompt_id import check_prompt_id
 from taketwo.datasets.sink import DatasetConfig
 from taketwo.envs.base import ENVIRONMENTS, EnvironmentConfig
 from taketwo.errors import ConfigError
@@ -37,7 +38,11 @@ class RunConfig:
         prompt: instruction put into each observation; the environment's own where not given.
         prompt_file: text file with the prompt, read again when it changes; write to it to change the prompt while
             the session runs.
-        prompt_echo_every: print the prompt every this many steps; 0 never does.
+        prompt_id: token put in front of every prompt, to find it again in all logs: auto for a random one, or a text;
+            for finding faults, as the policy sees it too.
+        prompt_trace: show side by side the prompt that was sent, that the session saw, and that the policy or its
+            server used, whenever one of them changes; end the session where they differ.
+        prompt_echo_every: print the prompt every this many steps, side by side where prompt_trace is on; 0 does not.
         log_level: which messages are shown; debug adds tracebacks.
         quiet: no progress and no table, only warnings and errors.
     """
@@ -52,6 +57,8 @@ class RunConfig:
     output_dir: Path = Path("outputs")
     prompt: str | None = None
     prompt_file: Path | None = None
+    prompt_id: str | None = None
+    prompt_trace: bool = False
     prompt_echo_every: int = 0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     quiet: bool = False
@@ -63,6 +70,8 @@ class RunConfig:
             raise ConfigError("resume needs the dataset to go on with: give --dataset.repo_id or --dataset.root")
         if self.prompt is not None and self.prompt_file is not None:
             raise ConfigError("prompt_file cannot be combined with --prompt: give one of them")
+        if self.prompt_id is not None:
+            check_prompt_id(self.prompt_id)
 
 
 def source_of(flags: Mapping[str, str | None]) -> Source:

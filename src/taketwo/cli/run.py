@@ -18,16 +18,16 @@ from taketwo.cli.flags import read_flags
 from taketwo.cli.help import options_help
 from taketwo.cli.making import check_filmed, closing, made
 from taketwo.cli.progress import LiveProgress, PlainProgress, log_to
+from taketwo.cli.prompts import Prompt, prompt_of, prompting, watched, with_prompt_id
 from taketwo.cli.resolve import Source, chosen_types, resolve, to_plain
 from taketwo.cli.stopping import stopping
 from taketwo.cli.summary import print_summary
 from taketwo.cli.wording import said_count
 from taketwo.control.controller import Controller
-from taketwo.control.prompt import EchoesPrompt, PromptFile, PromptSource, RuntimePromptEcho
 from taketwo.datasets.sink import DatasetSink
 from taketwo.envs.base import Environment, Renders, Snapshots
 from taketwo.errors import ConfigError, RecordingError, one_line
-from taketwo.policies.base import Policy
+from taketwo.policies.base import Policy, ReportsOutages
 from taketwo.recording.naming import cannot_write, make_folder
 from taketwo.recording.session_file import SessionFile
 from taketwo.recording.video import VideoSink
@@ -94,15 +94,18 @@ def run(config: RunConfig, source: Source) -> int:
     """
     console = _live_console(config)
     log_to(console, "warning" if config.quiet and config.log_level == "info" else config.log_level)
-    prompt = _prompt(config)
+    config = with_prompt_id(config)
+    prompt = prompt_of(config)
     _check_output(config)
     progress = _progress(config, console)
     with ExitStack() as stack:
         environment = made("env", config.env.options, source, config.env.options.make)
         stack.callback(closing, "the environment", environment.close)
-        spec = environment.spec
+        prompted = prompting(config, _traced(config, environment), prompt)
+        spec = prompted.spec
         video = _make_video(config, source, environment, progress)
-        policy = _make_policy(config, source, spec)
+        asked = made("policy", config.policy.options, source, lambda: config.policy.options.make(spec))
+        policy, watchers = watched(config, asked, spec)
         controller = _make_controller(config, source, policy, spec)
         stack.callback(closing, "the policy", controller.close)
         dataset = _make_dataset(config, source, spec, prompt)
@@ -112,10 +115,10 @@ def run(config: RunConfig, source: Source) -> int:
             config = _with_new_seeds(config, dataset)
         session_file = SessionFile(config.output_dir, config.video.subsample)
         session = Session(
-            _traced(config, environment),
+            prompted,
             controller,
             config.session,
-            [session_file, *_sinks(config, video, dataset, progress)],
+            [session_file, *_sinks(video, dataset, progress), *watchers],
             prompt=prompt,
             described_as=to_plain(config),
         )
@@ -128,12 +131,14 @@ def run(config: RunConfig, source: Source) -> int:
         shown = sum(episode.frames for episode in result.episodes)
         filmed = video.report(shown) if video is not None else None
         recorded = dataset.report() if dataset is not None else None
+        outages_s = asked.outages_s if isinstance(asked, ReportsOutages) else None
         faults = [result.fault] if result.fault is not None else []
         try:
-            session_file.complete(result, filmed, recorded)
+            session_file.complete(result, filmed, recorded, outages_s)
         except RecordingError as error:
             faults.append(error)
-        _tell(config, result, _written(filmed, recorded, session_file), faults)
+        rows = [*_outage_row(outages_s or ()), *_written(filmed, recorded, session_file)]
+        _tell(config, result, rows, faults)
         if recorded is not None and recorded["episodes"] and config.dataset.push_to_hub:
             _push(config)
     return _status(result, faults, signals)
@@ -142,15 +147,6 @@ def run(config: RunConfig, source: Source) -> int:
 def _help(source: Source) -> str:
     flags = "\n".join(f"  --{name}\n      {text}" for name, text in COMMAND_FLAGS.items())
     return f"{INTRODUCTION}\n\n{options_help(RunConfig, chosen_types(RunConfig, source))}\n{flags}"
-
-
-def _prompt(config: RunConfig) -> PromptSource | PromptFile:
-    if config.prompt_file is None:
-        return PromptSource(config.prompt)
-    try:
-        return PromptFile(config.prompt_file)
-    except ConfigError as error:
-        raise ConfigError(f"--prompt_file: {error}") from error
 
 
 def _check_output(config: RunConfig) -> None:
@@ -163,13 +159,6 @@ def _check_output(config: RunConfig) -> None:
         raise ConfigError(f"--output_dir: {error}") from error
     except OSError as error:
         raise ConfigError(f"--output_dir: {cannot_write(config.output_dir, error)}") from error
-
-
-def _make_policy(config: RunConfig, source: Source, spec: EnvironmentSpec) -> Policy:
-    policy = made("policy", config.policy.options, source, lambda: config.policy.options.make(spec))
-    if config.prompt_echo_every:
-        return EchoesPrompt(policy, config.prompt_echo_every, spec.control_hz)
-    return policy
 
 
 def _make_controller(config: RunConfig, source: Source, policy: Policy, spec: EnvironmentSpec) -> Controller:
@@ -210,9 +199,7 @@ def _progress(config: RunConfig, console: Console | None) -> PlainProgress | Liv
     return LiveProgress(config.session, console)
 
 
-def _make_dataset(
-    config: RunConfig, source: Source, spec: EnvironmentSpec, prompt: PromptSource | PromptFile
-) -> DatasetSink | None:
+def _make_dataset(config: RunConfig, source: Source, spec: EnvironmentSpec, prompt: Prompt) -> DatasetSink | None:
     if not config.dataset.wanted:
         return None
     max_hz = config.session.max_hz
@@ -264,10 +251,7 @@ def _push(config: RunConfig) -> None:
 
 
 def _sinks(
-    config: RunConfig,
-    video: VideoSink | None,
-    dataset: DatasetSink | None,
-    progress: PlainProgress | LiveProgress | None,
+    video: VideoSink | None, dataset: DatasetSink | None, progress: PlainProgress | LiveProgress | None
 ) -> Iterator[Sink]:
     if video is not None:
         yield video
@@ -275,8 +259,6 @@ def _sinks(
         yield dataset
     if progress is not None:
         yield progress
-    if config.prompt_echo_every:
-        yield RuntimePromptEcho(config.prompt_echo_every)
 
 
 @contextmanager
@@ -311,14 +293,21 @@ def _run(session: Session, progress: PlainProgress | LiveProgress | None, video:
             progress.close()
 
 
+def _outage_row(outages_s: Sequence[float]) -> list[tuple[str, str]]:
+    if not outages_s:
+        return []
+    times = "once" if len(outages_s) == 1 else f"{len(outages_s)} times"
+    return [("policy", f"its server was away {times}, for {sum(outages_s):.1f} s")]
+
+
 def _tell(
     config: RunConfig,
     result: SessionResult,
-    written: Sequence[tuple[str, str]],
+    rows: Sequence[tuple[str, str]],
     faults: Sequence[BaseException],
 ) -> None:
     if not config.quiet:
-        print_summary(result, config.session.max_hz, written)
+        print_summary(result, config.session.max_hz, rows)
     sys.stdout.flush()
     if log.isEnabledFor(logging.DEBUG):
         for fault in faults:

@@ -29,12 +29,12 @@ PLAIN_WIDTH = 120
 """Columns where the output is not a terminal."""
 
 
-def print_summary(result: SessionResult, max_hz: float, written: Sequence[tuple[str, str]]) -> None:
+def print_summary(result: SessionResult, max_hz: float, more: Sequence[tuple[str, str]]) -> None:
     """Print the table and the totals.
 
     Args:
         max_hz: the rate that was asked for; 0 where none was.
-        written: what was recorded: a label, and a path or a remark.
+        more: further lines, such as what was recorded: a label, and a path or a remark.
     """
     from rich.console import Console
     from rich.text import Text
@@ -44,7 +44,7 @@ def print_summary(result: SessionResult, max_hz: float, written: Sequence[tuple[
     if result.episodes:
         print_table(console, _table(result.episodes))
         console.print()
-    rows = [*_totals(result, max_hz), *written]
+    rows = [*_totals(result, max_hz), *more]
     width = max(len(label) for label, _ in rows) + 2
     for label, value in rows:
         console.print(Text.assemble((label.ljust(width), "bold"), value), soft_wrap=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any, ParamSpec, TypeVar
+from dataclasses import replace
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
@@ -13,9 +15,15 @@ from taketwo.control.base import PlannedAction
 from taketwo.control.chunking import check_horizon, first_actions
 from taketwo.errors import ConfigError, PolicyError, one_of
 from taketwo.policies.base import Policy
-from taketwo.types import ActionChunk, EpisodeInfo, FloatArray, Observation
+from taketwo.types import RUNNING_CHUNK, ActionChunk, EpisodeInfo, FloatArray, Observation, RunningChunk
 
 log = logging.getLogger(__name__)
+
+RECENT_DELAYS = 10
+"""Answers whose delays are remembered."""
+
+LEAST_MARGIN = 2
+"""Actions to be left when an answer is expected, so that one that comes a step later is still in time."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,24 +40,33 @@ class Asynchronous:
     first ones left are blended linearly with what is left of the old chunk. When it comes too late, the
     step waits for it: a stall. The first step of an episode always waits and does not count as one.
 
+    A policy that is asked while a chunk runs finds it in the observation's `extras["running_chunk"]`, so that
+    it can go on where that chunk will be by then: real-time chunking (Black et al. 2025, arXiv:2506.07339).
+    Such an answer begins as the running chunk goes on, and blending the two changes nothing.
+
     Which step an answer arrives at depends on how fast policy and machine are, so two runs with the same
     seed differ. Choose another executor where a run must be repeatable.
     """
 
     _actions: FloatArray  # (H, D) the present plan
+    _beyond: FloatArray  # (K, D) what the policy had in mind after it
+    _used: int  # actions used of the chunk that the plan is out of
     _next: int
     _prompt_used: str | None
     _step: int
     _asked_at: int  # the step whose observation the answer is for
 
     def __init__(
-        self, policy: Policy, action_horizon: int | None = None, prefetch: int = 10, blend_steps: int = 5
+        self, policy: Policy, action_horizon: int | None = None, prefetch: int | None = None, blend_steps: int = 5
     ) -> None:
         """Nothing is asked yet.
 
         Args:
             action_horizon: actions of each chunk to use; None uses whole chunks.
-            prefetch: ask when this many actions are left.
+            prefetch: ask when this many actions are left. None asks so early that, by the delays of late, the
+                blend is still possible when the answer comes. That is at half a chunk at the earliest, and
+                until a delay is known: from chunks less than twice as long as the delay, no asking early
+                gets a gapless stream of actions (d <= H - d in the paper above).
             blend_steps: actions over which to change from the old chunk to the new; 0 switches at once.
 
         Raises:
@@ -65,7 +82,8 @@ class Asynchronous:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="policy")
         self._closed = False
         self._stalls = 0
-        self._job: Future[Any] | None = None  # the last one given to the thread
+        self._delays = Delays()
+        self._given = self._done = 0  # calls for the thread: counted by whoever gives them, and by the thread
         self._answer: Future[ActionChunk] | None = None
         self._forget()
 
@@ -90,11 +108,11 @@ class Asynchronous:
         """
         if self._answer is not None and self._answer.done():
             self._take(self._answer)
-        if self._answer is None and self._left <= self._prefetch:
+        if self._answer is None and self._left <= self._ask_at:
             self._ask(observation)
         if self._answer is not None and not self._left:
             self._stalls += self._step > 0
-            self._take(self._answer)
+            self._take(self._answer, stalled=True)
         action = self._actions[self._next]
         self._next += 1
         self._step += 1
@@ -122,13 +140,26 @@ class Asynchronous:
         return len(self._actions) - self._next
 
     @property
+    def _ask_at(self) -> int:
+        """How many actions are left when the next chunk is asked for."""
+        if self._prefetch is not None:
+            return self._prefetch
+        half, delay = self._used // 2, self._delays.expected
+        return half if delay is None else min(half, delay + max(self._blend_steps, LEAST_MARGIN))
+
+    @property
     def _busy(self) -> bool:
-        return self._job is not None and not self._job.done()
+        return self._given > self._done
 
     def _start(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        job = self._thread.submit(call, *args, **kwargs)
-        self._job = job
-        return job
+        def work() -> T:
+            try:
+                return call(*args, **kwargs)
+            finally:
+                self._done += 1
+
+        self._given += 1  # before it is given: Ctrl-C may end `submit` when the thread is at work already
+        return self._thread.submit(work)
 
     def _ask(self, observation: Observation) -> None:
         for camera in self._policy.cameras:
@@ -136,9 +167,18 @@ class Asynchronous:
                 raise PolicyError(f"the policy has no picture: {one_of('camera', camera, observation.images)}")
             _ = observation.images[camera].pixels
         self._asked_at = self._step
-        self._answer = self._start(self._policy.infer, observation)
+        self._answer = self._start(self._policy.infer, self._with_running_chunk(observation))
 
-    def _take(self, answer: Future[ActionChunk]) -> None:
+    def _with_running_chunk(self, observation: Observation) -> Observation:
+        """The observation, telling what is left to execute; as it is where nothing is."""
+        if not self._left:
+            return observation
+        actions = np.concatenate([self._actions[self._next :], self._beyond])
+        delay = self._delays.expected or self._left  # without any experience, all that can be executed
+        running = RunningChunk(actions, delay_steps=min(delay, self._left))
+        return replace(observation, extras={**observation.extras, RUNNING_CHUNK: running})
+
+    def _take(self, answer: Future[ActionChunk], *, stalled: bool = False) -> None:
         """Switch to an answer, waiting for it if need be."""
         wait([answer])
         self._answer = None  # also if it is an error: a later step may ask anew
@@ -146,7 +186,11 @@ class Asynchronous:
         actions = first_actions(chunk.actions, self._horizon)
         check_prefetch(self._prefetch, len(actions))
         elapsed = self._step - self._asked_at
+        if elapsed:
+            self._delays.add(elapsed, stalled)
         self._actions = blended(self._actions[self._next :], actions[elapsed:], self._blend_steps)
+        self._beyond = chunk.actions[len(actions) :]
+        self._used = len(actions)
         self._next = 0
         self._prompt_used = chunk.prompt_used
 
@@ -159,23 +203,56 @@ class Asynchronous:
             log.warning("the policy failed on a step that nobody waits for any more: %s", error)
 
     def _forget(self) -> None:
-        self._actions = np.empty((0, 0))
-        self._next = 0
+        self._actions = self._beyond = np.empty((0, 0))
+        self._used = self._next = 0
         self._prompt_used = None
         self._step = self._asked_at = 0
 
 
-def check_prefetch(prefetch: int, horizon: int | None) -> None:
-    """Raise ConfigError unless `prefetch` is at least 1 and less than the actions used of a chunk.
+class Delays:
+    """How many steps answers took of late.
+
+    The next one is expected to take as many as the longest of the last few (arXiv:2506.07339, algorithm 1:
+    what the network does once in a while it does again, and an answer too early costs less than one too late).
+    """
+
+    def __init__(self) -> None:
+        self._steps: deque[int] = deque(maxlen=RECENT_DELAYS)
+
+    @property
+    def expected(self) -> int | None:
+        """Steps from an observation to its answer, at least 1; None before the first answer."""
+        return max(self._steps, default=None)
+
+    def add(self, steps: int, stalled: bool) -> None:
+        """An answer was used this many steps after it was asked for.
+
+        Args:
+            stalled: no further step was taken until it came, so that the delay is longer, and nobody knows
+                by how much: twice as long is assumed.
+        """
+        self._steps.append(2 * steps if stalled else steps)
+
+
+def check_prefetch(prefetch: int | None, used: int | None) -> None:
+    """Raise ConfigError unless `prefetch`, where given, is at least 1 and less than the actions used of a chunk.
 
     Otherwise every action of an answer could have elapsed before it arrives.
+
+    Args:
+        used: actions used of a chunk; None where that is not known yet.
     """
-    if prefetch < 1:
+    if prefetch is not None and prefetch < 1:
         raise ConfigError(f"prefetch must be 1 or more, not {prefetch}")
-    if horizon is not None and prefetch >= horizon:
+    if used is None:
+        return
+    if used < 2:
         raise ConfigError(
-            f"prefetch is {prefetch}, but only {horizon} actions of a chunk are used: give less than that"
+            f"only {used} action of a chunk is used, so none is left to execute while the next is on its way: "
+            "give executor open_loop"
         )
+    if prefetch is not None and prefetch >= used:
+        raise ConfigError(f"prefetch is {prefetch}, but only {used} actions of a chunk are used: give less than that")
 
 
 def check_blend_steps(blend_steps: int) -> None:

@@ -85,7 +85,8 @@ class ControlConfig:
         executor: execute chunks open_loop, average them in a temporal_ensemble, or ask asynchronously.
         action_horizon: actions of each chunk to execute; 1 asks at every step; the whole chunk where not given.
         ensemble_m: temporal_ensemble: weights are exp(-m * i), i = 0 the oldest; 0 weighs all alike.
-        prefetch: asynchronous: ask for the next chunk when this many actions are left.
+        prefetch: asynchronous: ask for the next chunk when this many actions are left; as many as the delays of late
+            need where not given.
         blend_steps: asynchronous: actions over which to change from one chunk to the next.
         ema_alpha: moving average: part of the new action, above 0 to 1; 1 is off.
         max_step_delta: largest change in one step, in the action's own unit; inf is off.
@@ -101,7 +102,7 @@ class ControlConfig:
     executor: ExecutorName = "open_loop"
     action_horizon: int | None = None
     ensemble_m: float = 0.01
-    prefetch: int = 10
+    prefetch: int | None = None
     blend_steps: int = 5
     ema_alpha: float | dict[str, float] | None = None
     max_step_delta: float | dict[str, float] | None = None

@@ -67,13 +67,18 @@ class SessionFile:
         self._write()
 
     def complete(
-        self, result: SessionResult, video: Mapping[str, Any] | None, dataset: Mapping[str, Any] | None = None
+        self,
+        result: SessionResult,
+        video: Mapping[str, Any] | None,
+        dataset: Mapping[str, Any] | None = None,
+        outages_s: Sequence[float] | None = None,
     ) -> None:
         """Write the final content, after the session.
 
         Args:
             video: what `VideoSink.report` says, or None where nothing was filmed.
             dataset: what the dataset's sink reports, or None where there is none.
+            outages_s: how long the policy's server was away each time; None for a policy without one.
 
         Raises:
             RecordingError: the file cannot be written.
@@ -94,6 +99,7 @@ class SessionFile:
             },
             "video": video,
             "dataset": dataset,
+            "policy": None if outages_s is None else {"outages_s": list(outages_s)},
         }
         self._write()
 
@@ -110,6 +116,7 @@ class SessionFile:
             "episodes": [],
             "video": None,
             "dataset": None,
+            "policy": None,
             "loop": None,
             "started_at": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
             "taketwo": __version__,
