@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 QUEUE_FRAMES = 2
 """Pictures between the sink's thread and the encoder's. More would only be memory: the sink has its own queue."""
 
+TEMPLATES_OF_ENCODERS = int(av.__version__.partition(".")[0]) >= 17
+"""Whether PyAV lets a file take over an encoder's parameters; earlier ones open another, with settings of theirs."""
+
 PNG_LEVEL = 1
 """zlib's fastest: a picture of 640x480 in a third of the time of the usual level, and a tenth larger."""
 
@@ -76,17 +79,23 @@ class VideoEncoder:
     """
 
     def __init__(self, width: int, height: int, fps: Fraction, video: VideoSettings) -> None:
-        self._open = partial(_open_encoder, width, height, fps, video)
+        self._add_stream = partial(_add_stream, width, height, fps, video)
         self._time_base = 1 / fps
         self._reformatter = VideoReformatter()
-        self._container, self.stream = self._open()
+        self._container, self._stream = self._opened()
         self._frames = self._first = self._packets = 0
 
     def begin_take(self) -> None:
         """The next picture is the first of a take."""
         if self._frames != self._first + self._packets:  # a take that failed left some inside
-            self._container, self.stream = self._open()
+            self._open_again()
         self._first, self._packets = self._frames, 0
+
+    def add_stream_to(self, container: av.container.OutputContainer) -> av.VideoStream:
+        """A stream of a file, for this encoder's packets."""
+        if TEMPLATES_OF_ENCODERS:
+            return container.add_stream_from_template(self._stream, opaque=True)
+        return self._add_stream(container)  # its own encoder stays idle, and has the same parameter sets
 
     def encode(self, pixels: Pixels) -> list[VideoPacket]:
         """Packets, with the take's first one at 0; (H, W, 3) uint8 RGB of the encoder's size."""
@@ -97,10 +106,10 @@ class VideoEncoder:
         frame.pts, frame.time_base = self._frames, self._time_base
         begins = self._frames == self._first
         frame.pict_type = PictureType.I if begins else PictureType.NONE
-        packets = self.stream.encode(frame)
+        packets = self._stream.encode(frame)
         if begins and packets and not packets[0].is_keyframe:  # not every encoder does what it is told
-            self._container, self.stream = self._open()
-            packets = self.stream.encode(frame)
+            self._open_again()
+            packets = self._stream.encode(frame)
         self._frames += 1
         return self._in_take(packets)
 
@@ -108,14 +117,26 @@ class VideoEncoder:
         """What the encoder still holds of the take."""
         if self._frames == self._first + self._packets:
             return []
-        packets = self._in_take(self.stream.encode(None))
-        self._container, self.stream = self._open()  # an encoder that was flushed takes nothing more
+        packets = self._in_take(self._stream.encode(None))
+        self._open_again()  # an encoder that was flushed takes nothing more
         return packets
 
     def close(self) -> None:
         """End it; what it still holds is lost."""
         with contextlib.suppress(FFmpegError):  # it was ended before
-            self.stream.encode(None)
+            self._stream.encode(None)
+        self._container.close()
+
+    def _open_again(self) -> None:
+        self._container.close()  # PyAV below 18 damages memory when a container that was started is dropped open
+        self._container, self._stream = self._opened()
+
+    def _opened(self) -> tuple[av.container.OutputContainer, av.VideoStream]:
+        """An encoder in a file in memory, of which only the header is written."""
+        container = av.open(io.BytesIO(), "w", format="mp4", options=FRAGMENTED)
+        stream = self._add_stream(container)
+        container.start_encoding()
+        return container, stream
 
     def _in_take(self, packets: list[VideoPacket]) -> list[VideoPacket]:
         for packet in packets:
@@ -127,19 +148,16 @@ class VideoEncoder:
         return packets
 
 
-def _open_encoder(
-    width: int, height: int, fps: Fraction, video: VideoSettings
-) -> tuple[av.container.OutputContainer, av.VideoStream]:
-    """An encoder in a file in memory, of which only the header is written: other files take over its parameters."""
-    container = av.open(io.BytesIO(), "w", format="mp4", options=FRAGMENTED)
+def _add_stream(
+    width: int, height: int, fps: Fraction, video: VideoSettings, container: av.container.OutputContainer
+) -> av.VideoStream:
     stream = cast("av.VideoStream", container.add_stream(video.codec.encoder, rate=fps))
     context = stream.codec_context
     set_up(context, width, height, fps, video.gop, video.codec, video.crf)
     context.flags |= av.codec.context.Flags.global_header
     if video.codec.tag is not None:
         context.codec_tag = video.codec.tag
-    container.start_encoding()
-    return container, stream
+    return stream
 
 
 class VideoLog:
@@ -156,7 +174,7 @@ class VideoLog:
         encoder.begin_take()
         with writing(path):
             self._container = av.open(str(path), "w", format="mp4", options=FRAGMENTED)
-            self._stream = self._container.add_stream_from_template(encoder.stream, opaque=True)
+            self._stream = encoder.add_stream_to(self._container)
             self._container.start_encoding()
 
     def write(self, pixels: Pixels) -> None:
