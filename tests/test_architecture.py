@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "wire": set(),
     "serving": {"policies", "recording", "wire"},
     "testing": {"envs", "policies", "session"},
-    "cli": {"session", "envs", "policies", "control", "recording", "datasets", "replay", "viewing", "serving"},
+    "cli": {"session", "envs", "policies", "control", "recording", "datasets", "replay", "viewing", "serving", "wire"},
 }
 
 HEAVY = [

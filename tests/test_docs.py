@@ -5,8 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from taketwo.control.config import ControlConfig
+from taketwo.envs.gym import GymConfig
+from taketwo.policies.remote import RemoteConfig
+from taketwo.serving.environments import CustomConfig
+from taketwo.session.config import SessionConfig
+from taketwo.session.loop import Session
 from taketwo.testing import SteeringController
 from tests.datasets.recording import record_point
+from tests.serving.support import served
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -37,7 +44,31 @@ def test_reading_a_dataset_from_python_as_the_guide_shows_it_works(tmp_path, mon
     assert len(names["rows"]["action"]) == 5
 
 
-@pytest.mark.parametrize("page", ["../README.md", "../CONTRIBUTING.md", *(path.name for path in DOCS.glob("*.md"))])
+def test_the_policy_in_the_guide_for_policies_drives_the_mountain_car_to_its_goal_in_process_and_served():
+    (policy,) = python_blocks("policies.md")
+    names = {"__name__": "guide"}
+    exec(policy, names)
+    car = GymConfig("MountainCarContinuous-v0").make()
+    in_process = _driven(car, names["SwingConfig"]().make(car.spec))
+    served_as = CustomConfig(state_dim=2, action_dim=1)
+    with served(lambda: names["SwingConfig"]().make(served_as.make().spec), served_as) as server:
+        remote = _driven(car, RemoteConfig(port=server.port).make(car.spec))
+    car.close()
+    assert in_process.terminated
+    assert in_process.steps == remote.steps
+    assert in_process.reward_sum == remote.reward_sum
+
+
+def _driven(environment, policy):
+    controller = ControlConfig().make(policy, environment.spec)
+    (episode,) = Session(environment, controller, SessionConfig(num_episodes=1, seed=3)).run().episodes
+    controller.close()
+    return episode
+
+
+@pytest.mark.parametrize(
+    "page", ["../README.md", "../CONTRIBUTING.md", "../docker/README.md", *(path.name for path in DOCS.glob("*.md"))]
+)
 def test_links_lead_somewhere(page):
     text = (DOCS / page).read_text()
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):

@@ -51,9 +51,32 @@ def one_of(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def one_line(said: object) -> str:
-    """A text on one line, white space run together; for an error its message, or its type where it has none."""
-    line = " ".join(str(said).split())
+    """A text on one line, white space run together; for an error its message, or its type where it has none.
+
+    What a terminal would act on, such as control characters, is shown as an escape: messages repeat what clients and
+    servers say.
+    """
+    try:
+        line = " ".join(str(said).split())
+    except Exception:  # noqa: BLE001 - an error that cannot say what it is
+        line = ""
+    if not line.isprintable():
+        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
     return line or (type(said).__name__ if isinstance(said, BaseException) else "")
+
+
+def shortened(text: str, width: int) -> str:
+    """A text of others, such as a client's prompt, as `one_line` has it, in at most `width` characters."""
+    looked_at = 10 * width  # a text may be megabytes long
+    line = one_line(text[:looked_at])
+    return line if len(line) <= width and len(text) <= looked_at else f"{line[: width - 1]}…"
+
+
+def quoted(text: str, width: int) -> str:
+    """The same in quotation marks, which come on top of `width`."""
+    line = shortened(text, width)
+    mark = '"' if "'" in line else "'"
+    return f"{mark}{line}{mark}"
 
 
 @contextmanager

@@ -107,7 +107,10 @@ def test_one_client_alone(recording):
     done = taketwo("records", recording, "--client=2")
     assert list(table_of(done.stdout, "client")) == ["2"]
     assert "images.top" not in done.stdout
-    assert error_of(taketwo("records", recording, "--client=5")).endswith("has no client 5")
+    for words in ([], ["--json"], ["--requests"], ["--requests", "--json"], ["--requests", "--last=1"]):
+        done = taketwo("records", recording, "--client=5", *words)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert error_of(done) == f"{recording} has no client 5"
 
 
 def test_requests_one_by_one(recording):
@@ -124,14 +127,25 @@ def test_requests_one_by_one(recording):
     assert lines[-1] == "2  error: state must be 2 numbers, not of shape (5,)"
 
 
-def test_the_first_and_the_last_requests(recording):
+def test_the_first_and_the_last_requests_with_what_happened_between_them(recording):
     def kinds(*words):
         done = taketwo("records", recording, "--requests", "--json", *words)
         return [json.loads(line)["kind"] for line in done.stdout.splitlines()]
 
-    assert kinds("--first=2", "--client=1") == ["reset", "inference"]
-    assert kinds("--last=2") == ["inference", "error"]
+    episode = ["reset"] + ["inference"] * 3
+    assert kinds("--first=2", "--client=1") == episode[:3]
+    assert kinds("--first=4", "--client=1") == [*episode, "reset", "inference"]
+    assert kinds("--first=99", "--client=1") == kinds("--last=99", "--client=1") == kinds("--client=1") == episode * 2
+    assert kinds("--last=1") == ["inference", "error"]
+    assert kinds("--last=3", "--client=1") == ["inference"] * 3
+    assert kinds("--last=4", "--client=1") == ["inference", *episode]
     assert len(kinds()) == 13
+
+
+def test_the_first_requests_are_the_same_whether_they_are_listed_or_asked_again(recording):
+    listed = taketwo("records", recording, "--requests", "--json", "--first=4").stdout.splitlines()
+    (run,) = json.loads(taketwo("records", recording, "--policy.type=random", "--json", "--first=4").stdout)["runs"]
+    assert sum(json.loads(line)["kind"] == "inference" for line in listed) == run["requests"] == 4
 
 
 def test_the_recorded_policy_gives_the_same_again(recording):
@@ -220,6 +234,9 @@ def test_several_runs_of_a_server_are_told_one_after_the_other(tmp_path):
     assert "2 files" in done.stdout
     done = taketwo("records", tmp_path, "--policy.type=random", "--tolerance=0")
     assert done.returncode == 0 and done.stdout.count("1, 1 of them (100 %) identical bit for bit") == 2
+    for words in ("--first=1", "--last=1"):  # of each run
+        listed = taketwo("records", tmp_path, "--requests", "--json", words).stdout
+        assert listed.count('"kind": "inference"') == 2
 
 
 def test_a_second_server_does_not_record_into_the_same_folder(tmp_path):
@@ -234,8 +251,8 @@ def test_a_second_server_does_not_record_into_the_same_folder(tmp_path):
     [
         ([], "which recording? Give its folder, as in: taketwo records DIR"),
         (["{0}", "more"], "unexpected word 'more'; options are flags, such as --client=3"),
-        (["{0}", "--first=3"], "--first needs --policy.type or --requests"),
-        (["{0}", "--tolerance=1"], "--tolerance needs --policy.type"),
+        (["{0}", "--first=3"], "--first needs --requests or a flag of the policy that is asked, such as --policy"),
+        (["{0}", "--tolerance=1"], "--tolerance needs a flag of the policy that is asked, such as --policy.type=noop"),
         (["{0}", "--last=3"], "--last needs --requests"),
         (["{0}", "--requests", "--first=0"], "--first must be 1 or more, not 0"),
         (["{0}", "--requests", "--first=1", "--last=1"], "--last cannot be combined with --first: give one of them"),
@@ -270,6 +287,19 @@ def test_a_recording_without_a_request_cannot_pass(tmp_path):
     done = taketwo("records", tmp_path, "--policy.type=random", "--tolerance=1")
     assert done.returncode == 1
     assert error_of(done) == f"{tmp_path} has no inference"
+
+
+def test_what_clients_said_does_not_reach_the_terminal_raw(tmp_path):
+    erase, turn = "\x1b[2J", "\u202e"
+    with server(*CUSTOM, "--policy.type=random", f"--record={tmp_path}") as port:
+        client = WebsocketClientPolicy("127.0.0.1", port)
+        picture = np.zeros((2, 2, 3), np.uint8)
+        client.infer({"state": np.zeros(2), "prompt": f"go{erase}\n{turn}on\x9b", f"more{erase}": picture})
+    for words in ([], ["--requests"]):
+        done = taketwo("records", tmp_path, *words)
+        assert done.returncode == 0
+        assert r"'go\x1b[2J \u202eon\x9b' (observation)" in done.stdout
+        assert not any(mark in done.stdout for mark in ("\x1b", turn, "\x9b"))
 
 
 def test_help_tells_the_flags_of_both_ways():

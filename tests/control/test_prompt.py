@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from taketwo.control.config import ControlConfig
-from taketwo.control.prompt import LOOK_EVERY_S, EchoesPrompt, PromptFile, PromptSource, RuntimePromptEcho, shortened
+from taketwo.control.prompt import LOOK_EVERY_S, EchoesPrompt, PromptFile, PromptSource, RuntimePromptEcho, shown
 from taketwo.errors import ConfigError
 from taketwo.testing import PointEnvironment, check_policy, check_sink
 from taketwo.types import ActionChunk
@@ -75,17 +75,18 @@ def test_the_runtime_echo_never_holds_the_session_up():
 
 
 @pytest.mark.parametrize(
-    ("prompt", "shown"),
+    ("prompt", "line"),
     [
         (None, "(none)"),
         ("", ""),
         ("a" * 80, "a" * 80),
         ("a" * 81, "a" * 79 + "…"),
         ("pick\nup \t the cube", "pick up the cube"),
+        ("pick\x1b[2J up", r"pick\x1b[2J up"),
     ],
 )
-def test_a_prompt_is_shown_in_one_line_of_80_characters_at_most(prompt, shown):
-    assert shortened(prompt) == shown
+def test_a_prompt_is_shown_in_one_line_of_80_characters_at_most(prompt, line):
+    assert shown(prompt) == line
 
 
 def test_the_echoing_policy_forwards_every_member_and_sends_the_prompt_uncut(lines):

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from taketwo.control.prompt import SHOWN_CHARACTERS, PromptSource, prompt_line, shortened
+from taketwo.control.prompt import SHOWN_CHARACTERS, PromptSource, prompt_line, shown
 from taketwo.control.prompt_id import MarkedPrompt, MarksOwnPrompt, check_prompt_id, made_prompt_id, marked
 from taketwo.errors import ConfigError
 from taketwo.session.events import TerminalObservation
@@ -15,7 +15,7 @@ def test_the_token_is_never_cut_off_where_a_prompt_is_shown_short():
     check_prompt_id(longest)
     prompt = marked(1000 * "word ", longest)
     assert prompt.startswith(f"[prompt_id={longest}] word word")
-    assert f"[prompt_id={longest}] word" in shortened(prompt) and len(shortened(prompt)) == SHOWN_CHARACTERS
+    assert f"[prompt_id={longest}] word" in shown(prompt) and len(shown(prompt)) == SHOWN_CHARACTERS
     assert f"[prompt_id={longest}] word" in prompt_line("client", 0, prompt)
 
 

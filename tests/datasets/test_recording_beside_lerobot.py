@@ -15,9 +15,7 @@ def test_what_is_recorded_in_lerobots_environment_is_what_is_recorded_in_ours(ve
     told = run_in_peer(version, "tests/datasets/probes/record_point.py", theirs)
     assert told["fault"] is None
     controller = SteeringController(0.02)
-    record_point(
-        ours, environment=PointEnvironment(), controller=controller, episodes=3, max_episode_steps=20, seed=4
-    )
+    record_point(ours, environment=PointEnvironment(), controller=controller, episodes=3, max_episode_steps=20, seed=4)
     with Dataset.open(theirs) as recorded, Dataset.open(ours) as expected:
         assert [episode.length for episode in recorded.episodes] == [episode.length for episode in expected.episodes]
         for episode in expected.episodes:

@@ -6,7 +6,6 @@ import logging
 import subprocess
 import sys
 import threading
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from websockets.sync.server import ServerConnection, serve
 
 from taketwo.errors import ConfigError, PolicyError
 from taketwo.images import resize_with_pad
-from taketwo.policies.base import ReadsPrompt
+from taketwo.policies.base import ReadsPrompt, ReportsOutages
 from taketwo.policies.vla_eval import VlaEvalConfig, VlaEvalPolicy
 from taketwo.testing import PointEnvironment, check_policy
 from taketwo.types import EpisodeInfo
@@ -149,7 +148,6 @@ def test_a_server_that_fits_is_taken(tmp_path: Path, caplog: pytest.LogCaptureFi
     ):
         policy = made(server, ARM, action_spec=OURS, state_convention="eef_pos3_axisangle3_gripper2")
         assert policy.infer(observation(ARM)).actions.shape == (1, 7)
-        assert policy.metadata["model_server"] == "NotingModelServer"
         policy.close()
     assert "expects what cannot be compared: absolute_action=True" in caplog.text
 
@@ -250,6 +248,8 @@ def test_a_server_lost_in_mid_episode_ends_the_episode_and_is_found_again_for_th
         policy.reset(EpisodeInfo(1, 0))
         assert policy.infer(observation(spec())).actions[0, 0] == 0.0
         policy.close()
+        assert isinstance(policy, ReportsOutages)
+        assert len(policy.outages_s) == 1 and policy.outages_s[0] > 0
         assert [start["task"]["episode_idx"] for start in server.notes("episode_start")] == [0, 1]
 
 
@@ -292,11 +292,9 @@ def test_close_ends_an_inference_under_way_in_another_thread(tmp_path: Path) -> 
         thread = threading.Thread(target=infer)
         thread.start()
         server.wait_for("predict")
-        began = time.monotonic()
         policy.close()
         thread.join(10)
         assert not thread.is_alive()
-        assert time.monotonic() - began < 10
         policy.close()
     assert "was closed" in str(failures[0])
     with pytest.raises(PolicyError, match="was closed"):

@@ -90,8 +90,8 @@ class Waiting(Counting):
 class Served:
     """A server that runs, and its address."""
 
-    def __init__(self, server, port):
-        self.server, self.port = server, port
+    def __init__(self, server, port, thread):
+        self.server, self.port, self.thread = server, port, thread
         self.url = f"http://127.0.0.1:{port}"
 
     def client(self, **options):
@@ -114,7 +114,7 @@ def served(
     thread.start()
     assert ready.wait(10)
     try:
-        yield Served(server, number)
+        yield Served(server, number, thread)
     finally:
         server.stop()
         thread.join(10)

@@ -1,6 +1,8 @@
 """The real server, asked by openpi's own client and by whoever else knocks."""
 
 import json
+import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -176,7 +178,17 @@ def test_a_policy_that_fails_on_one_request_answers_the_next():
 
 
 def test_actions_of_a_wrong_shape_are_not_passed_on():
-    with served(OfWrongShape) as server, pytest.raises(RuntimeError, match=r"shape \(3, 5\), not \(H, 2\)"):
+    with served(OfWrongShape) as server, pytest.raises(RuntimeError, match=r"action chunk is \(3, 5\); the env"):
+        server.client().infer(observation())
+
+
+class Overflows(Counting):
+    def infer(self, observation):
+        return ActionChunk(np.array([[0.0, np.inf]]))
+
+
+def test_an_action_that_is_no_number_is_named():
+    with served(Overflows) as server, pytest.raises(RuntimeError, match="NaN or infinite values in dy; they must be"):
         server.client().infer(observation())
 
 
@@ -307,3 +319,121 @@ def test_a_client_without_a_clock_is_taken_to_execute_its_chunks_whole():
         client.infer({"taketwo": {"reset": {"seed": 1}}})
         client.infer(observation())
     assert times == [0.0, 0.5, 1.0, 9.0, 0.0]
+
+
+class Giving(Counting):
+    """Answers whatever it is told to."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self._answer = answer
+
+    def infer(self, observation):
+        return self._answer() if observation.state[0] else super().infer(observation)
+
+
+class Nameless(Exception):
+    def __str__(self):
+        raise RuntimeError("I do not know")
+
+
+def raising(error):
+    def answer():
+        raise error
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda: None,
+        lambda: ActionChunk(np.array([["a", "b"]])),
+        lambda: ActionChunk(np.array([[None, {}]], object)),
+        lambda: ActionChunk([[1.0], [1.0, 2.0]]),
+        lambda: ActionChunk(np.zeros((1, 2)), embedding=np.array([object()])),
+        lambda: ActionChunk(np.zeros((1, 2)), timings_ms={"a": object()}),
+        raising(StopIteration()),
+        raising(SystemExit(3)),
+        raising(Nameless()),
+        raising(MemoryError()),
+    ],
+)
+def test_whatever_a_policy_does_its_client_is_told_in_one_line_and_answered_the_next_time(answer):
+    with served(lambda: Giving(answer)) as server:
+        client = server.client()
+        with pytest.raises(RuntimeError, match="the policy failed: ") as failure:
+            client.infer(observation(x=1.0))
+        assert len(str(failure.value).splitlines()) == 2  # openpi's own words, and ours
+        assert client.infer(observation())["actions"].shape == (1, 2)
+
+
+def test_what_a_client_asked_before_it_went_does_not_reach_the_policy_of_the_next():
+    policy = Waiting()
+    begun = []
+    policy.reset = lambda episode: begun.append(episode.seed)
+    with served(lambda: policy) as server:
+        with connect(f"ws://127.0.0.1:{server.port}") as first:
+            first.recv()
+            first.send(msgpack_numpy.packb(observation()))
+            assert policy.asked.wait(10)
+            first.send(msgpack_numpy.packb({"taketwo": {"reset": {"seed": 77}}}))
+            first.send(msgpack_numpy.packb(observation()))
+        second = server.client()
+        policy.may_answer.set()
+        second.infer(observation(taketwo={"reset": {"seed": 5}}))
+        second.infer(observation())
+        text = get(f"{server.url}/metrics")[1]
+    assert begun == [0, 5]
+    assert "taketwo_requests_in_progress 0.0" in text
+    assert 'taketwo_requests_total{outcome="policy_error"} 0.0' in text
+
+
+def test_a_client_that_goes_while_its_policy_is_made_leaves_none_behind():
+    made, go_on = [], threading.Event()
+
+    def make():
+        if made:
+            assert go_on.wait(10)
+        made.append(Counting())
+        return made[-1]
+
+    with served(make) as server:
+        server.client().infer(observation())
+        with connect(f"ws://127.0.0.1:{server.port}") as second:
+            second.recv()
+            second.send(msgpack_numpy.packb(observation()))
+            assert second.ping().wait(10)
+        go_on.set()
+        deadline = time.monotonic() + 10
+        while (len(made) < 2 or not made[1].closed) and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert made[1].closed
+
+
+def test_control_characters_of_a_client_do_not_reach_the_log(caplog):
+    with served(Looking) as server, pytest.raises(RuntimeError):
+        server.client().infer(observation(images={"top": "\x1b[2J"}, taketwo={"extras": "\x1b]0;x\x07"}))
+    assert "\x1b" not in caplog.text
+    failing = Giving(raising(ValueError("\x1b[2J")))
+    with served(lambda: failing) as server, pytest.raises(RuntimeError, match=r"x1b\[2J"):
+        server.client().infer(observation(x=1.0))
+    assert "\x1b" not in caplog.text
+
+
+def test_a_server_ends_within_seconds_whatever_its_clients_and_its_policy_do():
+    policy = Waiting()
+    began = time.monotonic()
+    with served(lambda: policy) as server:
+        silent = silent_connection(server.port)
+        with connect(f"ws://127.0.0.1:{server.port}") as quiet, connect(f"ws://127.0.0.1:{server.port}") as asking:
+            quiet.recv()
+            asking.recv()
+            asking.send(msgpack_numpy.packb(observation()))
+            assert policy.asked.wait(10)
+            server.server.stop()
+            server.thread.join(15)
+            assert not server.thread.is_alive()
+    policy.may_answer.set()
+    silent.close()
+    assert time.monotonic() - began < 20

@@ -19,6 +19,7 @@ from taketwo.serving.environments import LiberoConfig
 from taketwo.serving.hosting import PolicyHost
 from taketwo.serving.metrics import Metrics
 from taketwo.serving.options import ServerOptions
+from taketwo.serving.protocols import Reply
 from taketwo.serving.vla_eval import VlaEvalProtocol
 from taketwo.types import ActionChunk, EpisodeInfo, Observation
 from taketwo.wire.vla_eval import Message, decode, encode
@@ -205,9 +206,9 @@ def test_an_episode_that_cannot_begin_is_told_once_and_no_later_answer_is_out_of
 @pytest.mark.parametrize(
     ("actions", "message"),
     [
-        (np.zeros((3, 6)), r"actions of shape (3, 6), not (H, 7)"),
-        (np.zeros((0, 7)), r"actions of shape (0, 7), not (H, 7)"),
-        (np.full((1, 7), np.nan), "NaN or infinite"),
+        (np.zeros((3, 6)), "action chunk is (3, 6); the environment 'libero' takes 7 values"),
+        (np.zeros((0, 7)), "action chunk is (0, 7); it must hold at least one action"),
+        (np.full((1, 7), np.nan), "NaN or infinite values in x, "),
     ],
 )
 def test_unusable_actions_never_reach_the_benchmark(actions: Any, message: str) -> None:
@@ -237,7 +238,12 @@ def conversed(messages: Sequence[bytes | str], policy: Asked) -> list[bytes | st
 
     async def converse() -> list[bytes | str | None]:
         one = VlaEvalProtocol().make(serving)(ServedClient(1, serving))
-        return [(await one.answer(message)).data for message in messages]
+        replies: list[bytes | str | None] = []
+        for message in messages:
+            answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+            one.answer(message, answered.set_result)
+            replies.append((await answered).data)
+        return replies
 
     try:
         return asyncio.run(converse())

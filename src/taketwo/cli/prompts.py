@@ -11,7 +11,7 @@ from taketwo.control.prompt import EchoesPrompt, PromptFile, PromptSource, Runti
 from taketwo.control.prompt_id import MarkedPrompt, MarksOwnPrompt, made_prompt_id, marked
 from taketwo.control.prompt_trace import PromptTrace, TracesPrompt
 from taketwo.errors import ConfigError
-from taketwo.policies.base import Policy, ReportsOutages
+from taketwo.policies.base import Policy, RelaysPrompt
 from taketwo.policies.prompting import TellsPrompt
 from taketwo.session.loop import Environment
 from taketwo.session.sinks import Sink
@@ -66,12 +66,11 @@ def prompting(config: RunConfig, environment: Environment, prompt: Prompt) -> En
 def watched(config: RunConfig, policy: Policy, spec: EnvironmentSpec) -> tuple[Policy, list[Sink]]:
     """The policy as the prompt flags have it, and the sinks that belong to it.
 
-    Its chunks tell their prompt. Those of a policy that asks a server, which may be away, tell what that server
-    said, and nothing where it said nothing.
+    Its chunks tell their prompt. Those of a policy that asks a server tell what that server said, and nothing where
+    it said nothing.
     """
-    server = isinstance(policy, ReportsOutages)
-    if not server:
-        policy = TellsPrompt(policy)
+    server = isinstance(policy, RelaysPrompt)
+    policy = TellsPrompt(policy)
     if config.prompt_trace:
         trace = PromptTrace(config.prompt_echo_every, server=server)
         return TracesPrompt(policy, trace), [trace]

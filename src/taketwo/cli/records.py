@@ -18,7 +18,7 @@ from taketwo.cli.resolve import Source, chosen_types, resolve
 from taketwo.errors import ConfigError
 
 INTRODUCTION = """Usage: taketwo records DIR [--requests] [--flag=value ...]
-       taketwo records DIR --policy.type=TYPE [--policy.OPTION=value ...]
+       taketwo records DIR --policy.OPTION=value ... [--flag=value ...]
 
 Tells what taketwo serve --record=DIR has recorded, client by client; DIR may
 also be one of the files. With --requests, request by request.
@@ -40,10 +40,10 @@ class RecordsConfig:
     Attributes:
         client: only this connection's; its number is in the table and in the server's log.
         requests: list single requests.
-        first: only so many requests, from the beginning; needs --requests or --policy.type.
-        last: only so many requests, up to the end; needs --requests.
-        tolerance: with --policy.type, largest difference of an action that passes, such as 1e-6; none is too large
-            where not given.
+        first: only the first so many requests of each run of the server; needs --requests or a --policy.* flag.
+        last: only the last so many requests of each run, with the resets and errors that follow; needs --requests.
+        tolerance: largest difference of an action that passes, such as 1e-6; none is too large where not given.
+            Needs a --policy.* flag.
         json: for programs; with --requests, a line each.
         log_level: which messages are shown; debug adds tracebacks.
     """
@@ -88,7 +88,8 @@ def main(words: Sequence[str]) -> int:
         return replay_runs(path, asked, config.client, config.first, config.tolerance, config.json)
     for name in ("first", "tolerance"):
         if getattr(config, name) is not None and not (name == "first" and config.requests):
-            raise ConfigError(f"--{name} needs --policy.type" + (" or --requests" if name == "first" else ""))
+            other = "--requests or " if name == "first" else ""
+            raise ConfigError(f"--{name} needs {other}a flag of the policy that is asked, such as --policy.type=noop")
     if config.requests:
         list_requests(path, config.client, config.first, config.last, config.json)
     else:

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from statistics import fmean
-from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -17,13 +16,13 @@ import numpy as np
 from taketwo.cli.dataset_output import UNBROKEN_WIDTH, print_facts
 from taketwo.cli.tables import print_table
 from taketwo.cli.wording import said_bytes, said_count, said_seconds
-from taketwo.errors import one_line
+from taketwo.errors import quoted, shortened
 from taketwo.recording.plain import to_json
-from taketwo.serving.records_reader import Record, RecordsError, Run, actions_of, message_of, read_runs, recording_files
+from taketwo.serving.records_reader import Record, RecordsError, actions_of, message_of, read_runs, recording_files
 from taketwo.serving.records_summary import ClientSummary, RunSummary, pictures_in, summarize
 
 SHOWN_CHARACTERS = 80
-"""Length at which prompts are cut off; --json has them whole."""
+"""Length at which prompts and names are cut off; --json has them whole."""
 
 SAID_CHARACTERS = 200
 """Length at which error messages and options are cut off; --json has them whole."""
@@ -34,8 +33,12 @@ SHOWN_LINES = 10
 LEFT = ("chunk", "address")
 COLUMNS = ("client", "began", "lasted", "requests", "resets", "errors", "infer ms", "queue ms", "batch", *LEFT)
 
+REQUEST = "inference"
+
 LINE = "{:<12}  {:>6}  {:>7}  {:<8}  {:>8}  {:>8}  {:>5}  {}"
 """Of a request."""
+
+_Line = Mapping[str, Any]
 
 
 def list_runs(path: Path, client: int | None, as_json: bool) -> None:
@@ -62,21 +65,32 @@ def list_requests(path: Path, client: int | None, first: int | None, last: int |
     """Print a line for each request, reset and error.
 
     Args:
-        first: only so many, of each run.
-        last: only so many, of each run.
+        first: only up to this request of each run.
+        last: only from this request of each run on, counted from its end.
 
     Raises:
-        RecordsError: it cannot be read.
+        RecordsError: it cannot be read, or has no such client.
     """
+    found = client is None
     for run in read_runs(path):
-        lines: Iterable[Mapping[str, Any]] = _requests(run, client)
-        lines = deque(lines, last) if last is not None else itertools.islice(lines, first)
+        records = (record for record in run.records if client in (None, record.get("client")))
+        begin = next(records, None)
+        if begin is None and client is not None:
+            continue
+        found = True
+        lines: Iterable[_Line] = _lines(itertools.chain([] if begin is None else [begin], records))
+        if first is not None:
+            lines = _to_request(lines, first)
+        if last is not None:
+            lines = _from_request(lines, last)
         if as_json:
             for line in lines:
                 print(to_json(line))
         else:
             print_run(run.header)
             _print_requests(lines)
+    if not found:
+        raise RecordsError(f"{path} has no client {client}")
 
 
 def print_run(header: Record) -> None:
@@ -87,7 +101,7 @@ def print_run(header: Record) -> None:
         ("environment", said_component(header["env"])),
     ]
     if header.get("default_prompt") is not None:
-        facts.append(("default prompt", repr(_short(header["default_prompt"], SHOWN_CHARACTERS))))
+        facts.append(("default prompt", quoted(header["default_prompt"], SHOWN_CHARACTERS)))
     print_facts(facts)
     print()
 
@@ -99,7 +113,7 @@ def said_component(plain: Mapping[str, Any]) -> str:
         for name, value in plain.items()
         if name != "type" and value not in (None, [], {})
     ]
-    return _short(", ".join([str(plain.get("type")), *options]))
+    return shortened(", ".join([str(plain.get("type")), *options]), SAID_CHARACTERS)
 
 
 def _print_clients(run: RunSummary) -> None:
@@ -149,12 +163,12 @@ def _notes(run: RunSummary) -> Iterator[tuple[str, str]]:
         for change in client.prompts
     )
     errors = (
-        f"client {client.number}: {_short(message)}{f' ({times} times)' if times > 1 else ''}"
+        f"client {client.number}: {shortened(message, SAID_CHARACTERS)}{f' ({times} times)' if times > 1 else ''}"
         for client in run.clients
         for message, times in client.errors.items()
     )
     for label, lines in (("prompts", prompts), ("pictures", _pictures(run.clients)), ("errors", errors)):
-        yield from zip(itertools.chain([label], itertools.repeat("")), _shortened(lines), strict=False)
+        yield from zip(itertools.chain([label], itertools.repeat("")), _first_of(lines), strict=False)
     if run.dropped:
         yield "missing", f"{said_count(run.dropped, 'record')}, which came faster than the disk took them"
 
@@ -164,7 +178,7 @@ def _pictures(clients: Sequence[ClientSummary]) -> Iterator[str]:
     for client in clients:
         pictures.update(client.pictures)
     for (name, shape), count in pictures.items():
-        yield f"{name} {_said_shape(shape)} in {said_count(count, 'request')}"
+        yield f"{shortened(name, SHOWN_CHARACTERS)} {_said_shape(shape)} in {said_count(count, 'request')}"
 
 
 def _print_totals(path: Path, runs: Sequence[RunSummary], files: int, size: int) -> None:
@@ -183,12 +197,12 @@ def _print_totals(path: Path, runs: Sequence[RunSummary], files: int, size: int)
     )
 
 
-def _requests(run: Run, client: int | None) -> Iterator[dict[str, Any]]:
+def _lines(records: Iterable[Record]) -> Iterator[_Line]:
     """What is told of each request, reset and error."""
     counts: Counter[int] = Counter()
-    for record in run.records:
+    for record in records:
         number = record.get("client")
-        if not isinstance(number, int) or client not in (None, number):
+        if not isinstance(number, int):
             continue
         line = {"time": record["time"], "client": number, "kind": record["kind"]}
         match record["kind"]:
@@ -207,7 +221,32 @@ def _requests(run: Run, client: int | None) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _print_requests(lines: Iterable[Mapping[str, Any]]) -> None:
+def _to_request(lines: Iterable[_Line], count: int) -> Iterator[_Line]:
+    """The first requests, and what comes before and between them."""
+    for line in lines:
+        yield line
+        count -= line["kind"] == REQUEST
+        if not count:
+            return
+
+
+def _from_request(lines: Iterable[_Line], count: int) -> Iterable[_Line]:
+    """The last requests, and what comes between and after them."""
+    kept: deque[_Line] = deque()
+    requests = 0
+    for line in lines:
+        kept.append(line)
+        requests += line["kind"] == REQUEST
+        if requests > count:
+            requests -= 1
+            while kept.popleft()["kind"] != REQUEST:
+                pass
+            while kept[0]["kind"] != REQUEST:
+                kept.popleft()
+    return kept
+
+
+def _print_requests(lines: Iterable[_Line]) -> None:
     """As they are read: a recording may have more of them than memory has room for."""
     print(LINE.format("time", "client", "request", "chunk", "infer ms", "queue ms", "batch", "prompt"))
     prompts: dict[int, tuple[str | None, str | None]] = {}
@@ -217,7 +256,7 @@ def _print_requests(lines: Iterable[Mapping[str, Any]]) -> None:
             case "reset":
                 print(f"{moment}  {line['client']:>6}  reset: episode {line['index']}, seed {line['seed']}")
             case "error":
-                print(f"{moment}  {line['client']:>6}  error: {_short(line['message'])}")
+                print(f"{moment}  {line['client']:>6}  error: {shortened(line['message'], SAID_CHARACTERS)}")
             case _:
                 prompt = line["prompt_used"], line["prompt_source"]
                 said = "same" if prompts.get(line["client"]) == prompt else _said_prompt(*prompt)
@@ -266,19 +305,15 @@ def _said_shape(shape: Sequence[int]) -> str:
 
 
 def _said_prompt(prompt: str | None, source: str | None) -> str:
-    return "none" if prompt is None else f"{_short(prompt, SHOWN_CHARACTERS)!r} ({source})"
+    return "none" if prompt is None else f"{quoted(prompt, SHOWN_CHARACTERS)} ({source})"
 
 
 def _said_date(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S %Z}"
 
 
-def _shortened(lines: Iterable[str]) -> list[str]:
+def _first_of(lines: Iterable[str]) -> list[str]:
     """The first lines, and how many more there are."""
     every = list(lines)
     more = len(every) - SHOWN_LINES
     return every if more <= 0 else [*every[:SHOWN_LINES], f"and {more} more: --json has all of them"]
-
-
-def _short(text: str, width: int = SAID_CHARACTERS) -> str:
-    return shorten(one_line(text), width, placeholder=" ...")

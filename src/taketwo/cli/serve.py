@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import ipaddress
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -22,11 +21,12 @@ from taketwo.cli.resolve import Source, chosen_types, holds, resolve, to_plain
 from taketwo.cli.schema import Choice, Component
 from taketwo.cli.stopping import stopping
 from taketwo.cli.wording import said_count
-from taketwo.errors import ConfigError
+from taketwo.errors import ConfigError, one_line
 from taketwo.policies.base import POLICIES, PolicyConfig
 from taketwo.serving.environments import SERVED_ENVIRONMENTS, ServedEnvironmentConfig
 from taketwo.serving.options import ServerOptions
 from taketwo.serving.protocols import PROTOCOLS, ServerProtocol
+from taketwo.wire.keys import VARIABLE, api_key_of, check_api_key
 
 if TYPE_CHECKING:
     import socket
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from taketwo.serving.records import RecordWriter
 
 log = logging.getLogger("taketwo.serve")
-
-API_KEY_VARIABLE = "TAKETWO_API_KEY"
 
 OPENPI_RECORDS = Path("policy_records")
 """Where openpi's server records when it is told to, without saying where."""
@@ -110,6 +108,16 @@ class ServeConfig:
                 raise ConfigError(f"{name} must be a finite number, {least:g} or more, not {getattr(self, name)}")
         if self.max_wait_ms is not None and not 0 <= self.max_wait_ms < float("inf"):
             raise ConfigError(f"max_wait_ms must be a finite number of milliseconds, 0 or more, not {self.max_wait_ms}")
+        if self.record is not None and self.protocol.type != "openpi":
+            raise ConfigError(f"record is for protocol openpi, and this one is {self.protocol.type}")
+        if self.default_prompt is not None and not one_line(self.default_prompt):
+            raise ConfigError("default_prompt must not be empty")
+        check_api_key(self.api_key)
+        for name in ("default_prompt", "host"):
+            try:
+                (getattr(self, name) or "").encode()
+            except UnicodeEncodeError as error:
+                raise ConfigError(f"{name} is not text in UTF-8") from error
         if self.log_every < 0:
             raise ConfigError(f"log_every must be 0 or more, not {self.log_every}")
         if not self.host:
@@ -122,11 +130,11 @@ class ServeConfig:
         Raises:
             ConfigError: others can reach the server, and there is no key.
         """
-        key = self.api_key or os.environ.get(API_KEY_VARIABLE) or None
+        key = api_key_of(self.api_key)
         if key is None and not _is_loopback(self.host):
             raise ConfigError(
                 f"host {self.host} can be reached from other machines, so clients must give a key: set --api_key, or "
-                f"{API_KEY_VARIABLE} in the environment; or listen on 127.0.0.1 only"
+                f"{VARIABLE} in the environment; or listen on 127.0.0.1 only"
             )
         return key
 

@@ -102,8 +102,8 @@ class Asynchronous:
         """The action for this step.
 
         Raises:
-            PolicyError: the inference in the background failed, or lacks a picture; other exceptions of
-                the policy come through as they are.
+            PolicyError: the inference in the background failed, lacks a picture, or came when all of its actions
+                were past; other exceptions of the policy come through as they are.
             ConfigError: the policy's chunks are too short for `action_horizon` or `prefetch`.
         """
         if self._answer is not None and self._answer.done():
@@ -188,6 +188,11 @@ class Asynchronous:
         elapsed = self._step - self._asked_at
         if elapsed:
             self._delays.add(elapsed, stalled)
+        if elapsed >= len(actions):
+            raise PolicyError(
+                f"the policy gave a chunk of {len(actions)} actions after {elapsed} steps, so all of them are past: "
+                "give executor open_loop to a policy whose chunks are so short"
+            )
         self._actions = blended(self._actions[self._next :], actions[elapsed:], self._blend_steps)
         self._beyond = chunk.actions[len(actions) :]
         self._used = len(actions)

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from taketwo.errors import ConfigError, one_line
+from taketwo.errors import ConfigError, one_line, shortened
 from taketwo.policies.base import Policy
+from taketwo.policies.wrapping import PolicyWrapper
 from taketwo.session.events import EpisodeStart, Event, StepTaken
 from taketwo.types import ActionChunk, EpisodeInfo, Observation
 
@@ -16,7 +17,6 @@ log = logging.getLogger("taketwo.prompt")
 
 SHOWN_CHARACTERS = 80
 """Length at which a prompt is cut off when it is shown; what is sent is never cut."""
-
 
 LOOK_EVERY_S = 0.2
 """Seconds between two looks at a prompt file, so that the loop is not slowed by the file system."""
@@ -86,7 +86,7 @@ class PromptFile:
             return
         self._state, self._warned = state, False
         if text != self._text:
-            log.info("the prompt is now: %s", shortened(text))
+            log.info("the prompt is now: %s", shown(text))
         self._text = text
 
     def _state_of_file(self) -> tuple[int, int, int] | None:
@@ -132,7 +132,7 @@ class EveryNSteps:
         return True
 
 
-class EchoesPrompt:
+class EchoesPrompt(PolicyWrapper):
     """A policy that shows the prompt just before it is sent: what the client asks for."""
 
     def __init__(self, policy: Policy, every_n: int, control_hz: float) -> None:
@@ -142,30 +142,21 @@ class EchoesPrompt:
             every_n: steps between two lines.
             control_hz: `EnvironmentSpec.control_hz`; gives the step that an observation's time stands for.
         """
-        self._policy = policy
+        super().__init__(policy)
         self._is_due = EveryNSteps(every_n)
         self._control_hz = control_hz
-
-    @property
-    def cameras(self) -> tuple[str, ...]:
-        """The cameras whose pixels the policy looks at."""
-        return self._policy.cameras
 
     def reset(self, episode: EpisodeInfo) -> None:
         """Reset the policy, and show the next prompt."""
         self._is_due.reset()
-        self._policy.reset(episode)
+        super().reset(episode)
 
     def infer(self, observation: Observation) -> ActionChunk:
         """Show the prompt if it is due, and ask the policy."""
         step = round(observation.time_s * self._control_hz)
         if self._is_due(step):
             log.info("%s", prompt_line("client", step, observation.prompt))
-        return self._policy.infer(observation)
-
-    def close(self) -> None:
-        """Close the policy."""
-        self._policy.close()
+        return super().infer(observation)
 
 
 class RuntimePromptEcho:
@@ -193,12 +184,9 @@ class RuntimePromptEcho:
 
 def prompt_line(point: str, step: int, prompt: str | None) -> str:
     """One line telling which prompt was seen at a point, cut off at `SHOWN_CHARACTERS`."""
-    return f"prompt [{point}, step {step}]: {shortened(prompt)}"
+    return f"prompt [{point}, step {step}]: {shown(prompt)}"
 
 
-def shortened(prompt: str | None) -> str:
+def shown(prompt: str | None) -> str:
     """A prompt in one line of at most `SHOWN_CHARACTERS`, its white space run together."""
-    if prompt is None:
-        return "(none)"
-    line = one_line(prompt)
-    return line if len(line) <= SHOWN_CHARACTERS else line[: SHOWN_CHARACTERS - 1] + "…"
+    return "(none)" if prompt is None else shortened(prompt, SHOWN_CHARACTERS)

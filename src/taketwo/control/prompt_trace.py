@@ -10,11 +10,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from taketwo.control.prompt import SHOWN_CHARACTERS, EveryNSteps, shortened
-from taketwo.errors import PolicyError
+from taketwo.control.prompt import SHOWN_CHARACTERS, EveryNSteps
+from taketwo.errors import PolicyError, quoted, shortened
 from taketwo.policies.base import Policy
+from taketwo.policies.wrapping import PolicyWrapper
 from taketwo.session.events import EpisodeStart, Event, StepTaken, TerminalObservation
-from taketwo.types import ActionChunk, EpisodeInfo, FloatArray, Observation
+from taketwo.types import ActionChunk, FloatArray, Observation
 
 log = logging.getLogger("taketwo.prompt")
 
@@ -51,10 +52,10 @@ class Used(NamedTuple):
     def __str__(self) -> str:
         if self.prompt is None:
             return {None: "(not told)", True: "(none)", False: "(reads no prompt; got none)"}[self.read]
-        source = f"from {self.source}" if self.source else "source not told"
+        source = f"from {shortened(self.source, SHOWN_CHARACTERS)}" if self.source else "source not told"
         if self.read is False:
-            return f"(reads no prompt; got {shortened(self.prompt)!r}, {source})"
-        return f"{shortened(self.prompt)!r} ({source})"
+            return f"(reads no prompt; got {_quoted(self.prompt)}, {source})"
+        return f"{_quoted(self.prompt)} ({source})"
 
 
 @dataclass(eq=False)
@@ -197,21 +198,12 @@ class PromptTrace:
         )
 
 
-class TracesPrompt:
+class TracesPrompt(PolicyWrapper):
     """A policy whose requests and answers a `PromptTrace` is told of."""
 
     def __init__(self, policy: Policy, trace: PromptTrace) -> None:
-        self._policy = policy
+        super().__init__(policy)
         self._trace = trace
-
-    @property
-    def cameras(self) -> tuple[str, ...]:
-        """The cameras whose pixels the policy looks at."""
-        return self._policy.cameras
-
-    def reset(self, episode: EpisodeInfo) -> None:
-        """Reset the policy."""
-        self._policy.reset(episode)
 
     def infer(self, observation: Observation) -> ActionChunk:
         """The policy's chunk.
@@ -221,13 +213,9 @@ class TracesPrompt:
                 the session's.
         """
         request = self._trace.sent(observation)
-        chunk = self._policy.infer(observation)
+        chunk = super().infer(observation)
         self._trace.answered(request, chunk)
         return chunk
-
-    def close(self) -> None:
-        """Close the policy."""
-        self._policy.close()
 
 
 def excerpts(first: str | None, second: str | None) -> tuple[str, str]:
@@ -248,4 +236,4 @@ def _excerpt(prompt: str | None, start: int) -> str:
 
 
 def _quoted(prompt: str | None) -> str:
-    return "(none)" if prompt is None else repr(shortened(prompt))
+    return "(none)" if prompt is None else quoted(prompt, SHOWN_CHARACTERS)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from taketwo.registry import Registry
 from taketwo.types import ActionChunk, EnvironmentSpec, EpisodeInfo, Observation
@@ -93,7 +93,27 @@ class NeedsExtras(Protocol):
 
     @property
     def extras(self) -> tuple[str, ...]:
-        """The entries of `Observation.extras` that it cannot do without."""
+        """The entries of `Observation.extras` that it looks at."""
+        ...
+
+
+@runtime_checkable
+class RelaysPrompt(Protocol):
+    """Capability: hands the instruction on to another, and knows of what becomes of it only what that one tells."""
+
+    @property
+    def relays_prompt_to(self) -> str:
+        """Who that is, as messages call it, such as a server's address."""
+        ...
+
+
+@runtime_checkable
+class HasMetadata(Protocol):
+    """Capability: has something to tell the clients of a server, such as openpi's `reset_pose`."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What openpi's server sends to a client that connects; maps, lists, numbers, text and arrays."""
         ...
 
 

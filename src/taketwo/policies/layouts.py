@@ -26,6 +26,9 @@ Axes = Literal["chw", "hwc"]
 
 LayoutName = Literal["aloha", "libero", "droid", "custom"]
 
+LARGEST_SIDE = 4096
+"""Pixels along either axis of a picture in a request."""
+
 STATE_SOURCE = re.compile(r"state(?:\[(\d*):(\d*)\])?")
 
 
@@ -179,6 +182,17 @@ class Layout:
                     inner = inner.setdefault(key, {})
                 inner[path[-1]] = value
         return request
+
+
+def check_picture_size(height: int | None, width: int | None) -> None:
+    """Check the options `image_height` and `image_width` of a policy.
+
+    Raises:
+        ConfigError: one of them is given and no number of pixels that a picture can have.
+    """
+    for name, pixels in (("image_height", height), ("image_width", width)):
+        if pixels is not None and not 1 <= pixels <= LARGEST_SIDE:
+            raise ConfigError(f"{name} must be from 1 to {LARGEST_SIDE} pixels, not {pixels}")
 
 
 def build_layout(

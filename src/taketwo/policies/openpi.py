@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from taketwo.errors import ConfigError, PolicyError, one_line
-from taketwo.policies.layouts import Axes, Layout, LayoutName, build_layout
+from taketwo.policies.answers import actions_in
+from taketwo.policies.layouts import Axes, Layout, LayoutName, build_layout, check_picture_size
 from taketwo.seeding import policy_generator
 from taketwo.types import ActionChunk, EnvironmentSpec, EpisodeInfo, FloatArray, Observation
 
@@ -57,9 +58,7 @@ class OpenpiConfig:
     image_axes: Axes | None = None
 
     def __post_init__(self) -> None:
-        for name in ("image_height", "image_width"):
-            if not 1 <= getattr(self, name) <= 4096:
-                raise ConfigError(f"{name} must be from 1 to 4096 pixels, not {getattr(self, name)}")
+        check_picture_size(self.image_height, self.image_width)
 
     def make(self, spec: EnvironmentSpec) -> OpenpiPolicy:
         """Load it, which takes minutes and, for a gs:// URL that is not in openpi's cache, a download.
@@ -248,6 +247,6 @@ def _model_time(answer: Mapping[str, Any]) -> dict[str, float]:
 
 def _actions(answer: Mapping[str, Any]) -> FloatArray:
     try:
-        return np.array(answer["actions"], dtype=np.float64)
-    except (KeyError, TypeError, ValueError) as error:
-        raise PolicyError(f"openpi gave no array of actions: {type(error).__name__}: {one_line(error)}") from error
+        return actions_in(answer, "actions")
+    except ValueError as error:
+        raise PolicyError(f"openpi gave unusable actions: {error}") from error

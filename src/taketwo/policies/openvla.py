@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taketwo.errors import ConfigError, PolicyError
-from taketwo.policies.openvla_conventions import Conventions, Gripper, chosen_camera, instruction_in
+from taketwo.policies.openvla_conventions import Conventions, Gripper, instruction_in
 from taketwo.types import ActionChunk, EnvironmentSpec, EpisodeInfo, FloatArray, Observation, Pixels
 
 
@@ -68,13 +68,7 @@ class OpenVLAConfig:
             MissingExtraError: PyTorch or transformers is not installed.
             PolicyError: the checkpoint cannot be loaded.
         """
-        conventions = Conventions(
-            camera=chosen_camera(self.camera, spec),
-            rotate_180=self.rotate_180,
-            jpeg_roundtrip=self.jpeg_roundtrip,
-            center_crop=self.center_crop,
-            gripper=self.gripper,
-        )
+        conventions = Conventions.of(self, spec)
         from taketwo.policies.openvla_checkpoint import load_checkpoint
 
         return OpenVLAPolicy(load_checkpoint(self, spec, conventions), conventions)

@@ -9,12 +9,16 @@ from __future__ import annotations
 import io
 import logging
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from taketwo.errors import ConfigError, PolicyError, one_of
 from taketwo.types import EnvironmentSpec, FloatArray, Observation, Pixels
+
+if TYPE_CHECKING:
+    from taketwo.policies.openvla import OpenVLAConfig
+    from taketwo.policies.openvla_rest import OpenVLARestConfig
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +55,21 @@ class Conventions:
     jpeg_roundtrip: bool
     center_crop: bool
     gripper: Gripper
+
+    @classmethod
+    def of(cls, config: OpenVLAConfig | OpenVLARestConfig, spec: EnvironmentSpec) -> Conventions:
+        """Those that a policy's options ask for in an environment.
+
+        Raises:
+            ConfigError: there is no such camera, or none that is sure to be meant.
+        """
+        return cls(
+            camera=chosen_camera(config.camera, spec),
+            rotate_180=config.rotate_180,
+            jpeg_roundtrip=config.jpeg_roundtrip,
+            center_crop=config.center_crop,
+            gripper=config.gripper,
+        )
 
     def picture(self, observation: Observation) -> Pixels:
         """The picture that the model is shown, (224, 224, 3) uint8 RGB; other proportions are stretched."""

@@ -3,91 +3,27 @@
 from __future__ import annotations
 
 import json
-import math
-import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from taketwo.errors import ConfigError, PolicyError
-from taketwo.policies.openvla_conventions import (
-    Conventions,
-    Gripper,
-    chosen_camera,
-    instruction_in,
-    warn_of_mismatch,
-)
+from taketwo.policies.openvla_conventions import Conventions, Gripper, instruction_in, warn_of_mismatch
 from taketwo.types import ActionChunk, EnvironmentSpec, EpisodeInfo, FloatArray, Observation
+from taketwo.wire import json_numpy
+from taketwo.wire.address import Endpoint, server_url
+from taketwo.wire.timeouts import Timeouts
 
 if TYPE_CHECKING:
-    from taketwo.policies.openvla_http import HttpClient
-
-
-DEFAULT_PORT = 8000
-"""That of OpenVLA's `deploy.py`."""
+    from taketwo.wire.http_client import HttpClient
 
 ACT = "/act"
 """Where `deploy.py` listens for observations."""
 
 FAILED = "error"
 """The whole answer of `deploy.py` to a request in which anything went wrong; the status is 200 all the same."""
-
-AUTHORITY_END = re.compile(r"[/?#]")
-"""What ends user, host and port in a URL (RFC 3986, 3.2)."""
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where requests go.
-
-    Attributes:
-        host: name or address.
-        path: of the URL, with `/act` at its end.
-        tls: whether it is https.
-    """
-
-    host: str
-    port: int
-    path: str
-    tls: bool
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.tls else 'http'}://{host}:{self.port}{self.path}"
-
-
-def address_of(host: str, port: int | None) -> Address:
-    """What a user means by a host, which may be a whole URL, and a port.
-
-    Raises:
-        ConfigError: one of them is none, or they do not go together.
-    """
-    text = host
-    if "://" not in text:
-        text = f"http://[{text}]" if text.count(":") > 1 and not text.startswith("[") else f"http://{text}"
-    if "@" in AUTHORITY_END.split(text.partition("://")[2], maxsplit=1)[0]:  # not shown: it may be a password
-        raise ConfigError("host must not hold a user or a password")
-    try:
-        parts = urlsplit(text)
-        told = parts.port
-        (parts.hostname or "").encode("idna")
-    except ValueError as error:
-        raise ConfigError(f"host {host!r} is no address: {error}") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname or any(c.isspace() for c in text):
-        raise ConfigError(f"host must be a name, an address, or an http:// or https:// URL, not {host!r}")
-    if told is not None and port not in (None, told):
-        raise ConfigError(f"host {host!r} and port {port} contradict each other; give the port once")
-    if port is not None and not 1 <= port <= 65535:
-        raise ConfigError(f"port must be from 1 to 65535, not {port}")
-    if not parts.path.isascii():
-        raise ConfigError(f"host {host!r} has letters in its path that a URL cannot have: write them as %XX")
-    tls = parts.scheme == "https"
-    usual = (443 if tls else 80) if "://" in host else DEFAULT_PORT
-    path = parts.path.rstrip("/")
-    return Address(parts.hostname, told or port or usual, path if path.endswith(ACT) else path + ACT, tls)
 
 
 @dataclass(frozen=True)
@@ -127,15 +63,19 @@ class OpenVLARestConfig:
     infer_timeout_s: float = 30.0
 
     def __post_init__(self) -> None:
-        for name in ("connect_timeout_s", "first_infer_timeout_s", "infer_timeout_s"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ConfigError(f"{name} must be a finite number of seconds above 0, not {getattr(self, name)}")
-        if not (math.isfinite(self.reconnect_timeout_s) and self.reconnect_timeout_s >= 0):
-            raise ConfigError(
-                f"reconnect_timeout_s must be a finite number of seconds, 0 or more, not {self.reconnect_timeout_s}"
-            )
+        _ = self.endpoint, Timeouts.of(self)
 
-        address_of(self.host, self.port)
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where observations are sent.
+
+        Raises:
+            ConfigError: `host` or `port` is none, or they do not go together.
+        """
+        endpoint = Endpoint.at(server_url(self.host, self.port, ("http", "https")), ACT)
+        if not endpoint.path.isascii():
+            raise ConfigError(f"host {self.host!r} has letters in its path that a URL cannot have: write them as %XX")
+        return endpoint
 
     def make(self, spec: EnvironmentSpec) -> OpenVLARestPolicy:
         """Connect, so that a missing server is told before anything moves.
@@ -144,22 +84,10 @@ class OpenVLARestConfig:
             ConfigError: there is no such camera.
             PolicyError: no server answers.
         """
-        conventions = Conventions(
-            camera=chosen_camera(self.camera, spec),
-            rotate_180=self.rotate_180,
-            jpeg_roundtrip=self.jpeg_roundtrip,
-            center_crop=self.center_crop,
-            gripper=self.gripper,
-        )
-        from taketwo.policies.openvla_http import HttpClient
+        conventions = Conventions.of(self, spec)
+        from taketwo.wire.http_client import HttpClient
 
-        client = HttpClient(
-            address_of(self.host, self.port),
-            connect_timeout_s=self.connect_timeout_s,
-            reconnect_timeout_s=self.reconnect_timeout_s,
-            first_answer_timeout_s=self.first_infer_timeout_s,
-            answer_timeout_s=self.infer_timeout_s,
-        )
+        client = HttpClient(self.endpoint, Timeouts.of(self), expected="OpenVLA's deploy.py")
         warn_of_mismatch(self.unnorm_key or "", conventions)
         client.connect()
         return OpenVLARestPolicy(client, conventions, unnorm_key=self.unnorm_key, double_encode=self.double_encode)
@@ -188,6 +116,11 @@ class OpenVLARestPolicy:
         """The one camera whose picture is sent."""
         return (self._conventions.camera,)
 
+    @property
+    def outages_s(self) -> tuple[float, ...]:
+        """How long the server was away, in seconds, each time that it was lost and came back."""
+        return tuple(self._client.outages_s)
+
     def reset(self, episode: EpisodeInfo) -> None:
         """Neither side keeps anything from one episode to the next."""
 
@@ -209,8 +142,6 @@ class OpenVLARestPolicy:
         self._client.close()
 
     def _request(self, observation: Observation) -> bytes:
-        from taketwo.policies import json_numpy
-
         request: dict[str, Any] = {
             "image": self._conventions.picture(observation),
             "instruction": instruction_in(observation),
@@ -222,8 +153,6 @@ class OpenVLARestPolicy:
 
     def _actions(self, answer: bytes) -> FloatArray:
         """The action as (1, D); a server that gives several, (H, D), gets them all executed."""
-        from taketwo.policies import json_numpy
-
         name = self._client.name
         try:
             content = json_numpy.loads(answer)

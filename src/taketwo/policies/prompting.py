@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from taketwo.policies.base import Policy, ReadsPrompt
-from taketwo.types import ActionChunk, EpisodeInfo, Observation
+from taketwo.policies.base import Policy, ReadsPrompt, RelaysPrompt
+from taketwo.policies.wrapping import PolicyWrapper
+from taketwo.types import ActionChunk, Observation
 
 PromptOrigin = Literal["observation", "default_prompt", "checkpoint"]
 
@@ -21,52 +22,64 @@ class EffectivePrompt:
     Attributes:
         text: the instruction; None where there is none.
         source: where it came from; None where there is none.
-        read: whether the policy reads instructions at all; None where it does not tell.
+        read: whether the policy reads instructions at all; None where nobody here knows.
+        relayed: whether the policy hands it on to another, so that only that one can tell what became of it.
     """
 
     text: str | None
     source: PromptOrigin | None
     read: bool | None = None
+    relayed: bool = False
 
     def told_in(self, chunk: ActionChunk) -> ActionChunk:
         """The chunk, telling this prompt; what the policy itself said of it is left as it is."""
-        if chunk.prompt_source is not None or chunk.prompt_used is not None:
+        if self.relayed or chunk.prompt_source is not None or chunk.prompt_used is not None:
             return chunk
         return replace(chunk, prompt_used=self.text, prompt_source=self.source, prompt_read=self.read)
 
 
+class PromptRule:
+    """Tells the instruction that a policy will act on."""
+
+    def __init__(self, policy: Policy, default_prompt: str | None = None) -> None:
+        """What does not change is looked at once: a server asks for every request.
+
+        Args:
+            default_prompt: for observations without one.
+        """
+        self._default = default_prompt
+        self._reader = policy if isinstance(policy, ReadsPrompt) else None
+        self._read = reads_prompt(policy)
+        self._relayed = isinstance(policy, RelaysPrompt)
+
+    def __call__(self, observation: Observation) -> EffectivePrompt:
+        """The instruction that counts for this observation."""
+        if observation.prompt is not None:
+            return EffectivePrompt(observation.prompt, "observation", self._read, self._relayed)
+        if self._default is not None:
+            return EffectivePrompt(self._default, "default_prompt", self._read, self._relayed)
+        if self._reader is not None and (own := self._reader.own_prompt) is not None:
+            return EffectivePrompt(own, "checkpoint", self._read, self._relayed)
+        return EffectivePrompt(None, None, self._read, self._relayed)
+
+
 def effective_prompt(policy: Policy, observation: Observation, default_prompt: str | None = None) -> EffectivePrompt:
     """The instruction that the policy will act on when it gets this observation and this default."""
-    read = isinstance(policy, ReadsPrompt)
-    if observation.prompt is not None:
-        return EffectivePrompt(observation.prompt, "observation", read)
-    if default_prompt is not None:
-        return EffectivePrompt(default_prompt, "default_prompt", read)
-    if isinstance(policy, ReadsPrompt) and policy.own_prompt is not None:
-        return EffectivePrompt(policy.own_prompt, "checkpoint", read)
-    return EffectivePrompt(None, None, read)
+    return PromptRule(policy, default_prompt)(observation)
 
 
-class TellsPrompt:
-    """A policy whose chunks say which prompt they were made with. A remote one's server says so itself."""
+def reads_prompt(policy: Policy) -> bool | None:
+    """Whether the policy reads instructions; None for one that hands them on to another."""
+    return None if isinstance(policy, RelaysPrompt) else isinstance(policy, ReadsPrompt)
+
+
+class TellsPrompt(PolicyWrapper):
+    """A policy whose chunks say which prompt they were made with; for one that relays it, what the other told."""
 
     def __init__(self, policy: Policy) -> None:
-        self._policy = policy
-
-    @property
-    def cameras(self) -> tuple[str, ...]:
-        """The cameras whose pixels the policy looks at."""
-        return self._policy.cameras
-
-    def reset(self, episode: EpisodeInfo) -> None:
-        """Reset the policy."""
-        self._policy.reset(episode)
+        super().__init__(policy)
+        self._prompt = PromptRule(policy)
 
     def infer(self, observation: Observation) -> ActionChunk:
         """The policy's chunk, with its prompt and where that came from."""
-        prompt = effective_prompt(self._policy, observation)
-        return prompt.told_in(self._policy.infer(observation))
-
-    def close(self) -> None:
-        """Close the policy."""
-        self._policy.close()
+        return self._prompt(observation).told_in(super().infer(observation))

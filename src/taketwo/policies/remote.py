@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import math
-import os
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_args
-from urllib.parse import urlsplit
 
 import numpy as np
-from numpy.typing import NDArray
 
-from taketwo.errors import ConfigError, PolicyError, TakeTwoError
-from taketwo.policies.layouts import Axes, Layout, LayoutName, build_layout
-from taketwo.types import RUNNING_CHUNK, ActionChunk, EnvironmentSpec, EpisodeInfo, FloatArray, Observation
+from taketwo.errors import PolicyError, one_line
+from taketwo.policies.answers import actions_in
+from taketwo.policies.layouts import LARGEST_SIDE, Axes, Layout, LayoutName, build_layout, check_picture_size
+from taketwo.types import RUNNING_CHUNK, ActionChunk, EnvironmentSpec, EpisodeInfo, Observation
+from taketwo.wire.address import server_url
 from taketwo.wire.description import mismatch, told_by
+from taketwo.wire.keys import api_key_of, check_api_key
+from taketwo.wire.timeouts import Timeouts
 
 if TYPE_CHECKING:
     from taketwo.wire.client import PolicyClient
 
-DEFAULT_PORT = 8000
-"""openpi's."""
-
 OPENPI_PIXELS = 224
 """Height and width of the pictures that openpi's clients send."""
-
-AUTHORITY_END = re.compile(r"[/?#]")
-"""What ends user, host and port in a URL (RFC 3986, 3.2)."""
 
 
 @dataclass(frozen=True)
@@ -69,19 +62,9 @@ class RemoteConfig:
     infer_timeout_s: float = 30.0
 
     def __post_init__(self) -> None:
-        for name in ("image_height", "image_width"):
-            if getattr(self, name) is not None and not 1 <= getattr(self, name) <= 4096:
-                raise ConfigError(f"{name} must be from 1 to 4096 pixels, not {getattr(self, name)}")
-        for name in ("connect_timeout_s", "first_infer_timeout_s", "infer_timeout_s"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ConfigError(f"{name} must be a finite number of seconds above 0, not {getattr(self, name)}")
-        if not (math.isfinite(self.reconnect_timeout_s) and self.reconnect_timeout_s >= 0):
-            raise ConfigError(
-                f"reconnect_timeout_s must be a finite number of seconds, 0 or more, not {self.reconnect_timeout_s}"
-            )
-        if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable() and self.api_key):
-            raise ConfigError("api_key must be printable ASCII characters, at least one")
-        _ = self.url
+        check_picture_size(self.image_height, self.image_width)
+        check_api_key(self.api_key)
+        _ = self.url, Timeouts.of(self)
 
     @property
     def url(self) -> str:
@@ -90,26 +73,7 @@ class RemoteConfig:
         Raises:
             ConfigError: `host` or `port` is none, or they do not go together.
         """
-        text = self.host
-        if "://" not in text:
-            text = f"ws://[{text}]" if text.count(":") > 1 and not text.startswith("[") else f"ws://{text}"
-        if "@" in AUTHORITY_END.split(text.partition("://")[2], maxsplit=1)[0]:  # not shown: it may be a password
-            raise ConfigError("host must not hold a user or a password; give the server's key as api_key")
-        try:
-            parts = urlsplit(text)
-            told = parts.port
-            (parts.hostname or "").encode("idna")
-        except ValueError as error:
-            raise ConfigError(f"host {self.host!r} is no address: {error}") from error
-        if parts.scheme not in ("ws", "wss") or not parts.hostname or any(c.isspace() for c in text):
-            raise ConfigError(f"host must be a name, an address, or a ws:// or wss:// URL, not {self.host!r}")
-        if told is not None and self.port not in (None, told):
-            raise ConfigError(f"host {self.host!r} and port {self.port} contradict each other; give the port once")
-        if self.port is not None and not 1 <= self.port <= 65535:
-            raise ConfigError(f"port must be from 1 to 65535, not {self.port}")
-        port = told or self.port or (None if "://" in self.host else DEFAULT_PORT)
-        netloc = parts.netloc if told or port is None else f"{parts.netloc.rstrip(':')}:{port}"
-        return parts._replace(netloc=netloc).geturl()
+        return server_url(self.host, self.port, ("ws", "wss"), takes_key=True)
 
     def make(self, spec: EnvironmentSpec) -> RemotePolicy:
         """Connect, so that a missing server is told before anything moves.
@@ -123,18 +87,12 @@ class RemoteConfig:
         from taketwo.wire.client import PolicyClient
         from taketwo.wire.connection import Server
 
-        key = self.api_key or os.environ.get("TAKETWO_API_KEY") or None
-        server = Server(self.url, key, self.first_infer_timeout_s, self.infer_timeout_s)
-        client = PolicyClient(
-            server, connect_timeout_s=self.connect_timeout_s, reconnect_timeout_s=self.reconnect_timeout_s
-        )
+        server = Server(self.url, api_key_of(self.api_key), Timeouts.of(self))
+        client = PolicyClient(server, accept=Fitting(server.name, spec))
         client.connect()
         try:
-            told = told_by(client.metadata)
-            if (found := mismatch(told, spec)) is not None:
-                raise PolicyError(f"the policy server at {client.name} {found}")
-            return RemotePolicy(client, self._layout_for(spec, told), spec)
-        except TakeTwoError:
+            return RemotePolicy(client, self._layout_for(spec, told_by(client.metadata)))
+        except BaseException:
             client.close()
             raise
 
@@ -154,6 +112,38 @@ class RemoteConfig:
         )
 
 
+class Fitting:
+    """Looks, whenever a server was connected to, whether it is for the environment, and still the same."""
+
+    def __init__(self, server: str, spec: EnvironmentSpec) -> None:
+        self._server = server
+        self._spec = spec
+        self._layout: Any = None
+        self._known = False
+
+    def __call__(self, metadata: Mapping[str, Any]) -> None:
+        """Look at what it tells.
+
+        Raises:
+            PolicyError: it is for another environment, or wants other requests than before.
+        """
+        told = told_by(metadata)
+        try:
+            found = mismatch(told, self._spec)
+            dim = metadata.get("action_dim", self._spec.action_dim)
+            if found is None and int(dim) != self._spec.action_dim:
+                found = f"gives actions of {dim} numbers, environment {self._spec.name!r} takes {self._spec.action_dim}"
+        except (TypeError, ValueError, AttributeError) as error:
+            raise PolicyError(
+                f"the policy server at {self._server} sent metadata that cannot be used: {one_line(error)}"
+            ) from error
+        if found is None and self._known and told.get("layout") != self._layout:
+            found = "came back wanting other requests than before: start the session again"
+        if found is not None:
+            raise PolicyError(f"the policy server at {self._server} {found}")
+        self._layout, self._known = told.get("layout"), True
+
+
 class RemotePolicy:
     """Asks a connected server for actions.
 
@@ -165,25 +155,14 @@ class RemotePolicy:
     names that.
     """
 
-    def __init__(self, client: PolicyClient, layout: Layout, spec: EnvironmentSpec) -> None:
-        """Takes over the connected client, and closes it if its server does not fit.
-
-        Raises:
-            PolicyError: the metadata tells of another number of action dimensions.
-        """
+    def __init__(self, client: PolicyClient, layout: Layout) -> None:
+        """Takes over the connected client."""
         self._client = client
         self._layout = layout
         told = told_by(client.metadata)
         self._tells_more = "protocol" in told
         extras = told.get("extras")
-        self._extras = tuple(extras) if isinstance(extras, list) else ()
-        action_dim = client.metadata.get("action_dim", spec.action_dim)
-        if action_dim != spec.action_dim:
-            client.close()
-            raise PolicyError(
-                f"the policy server at {client.name} gives actions of {action_dim} numbers, "
-                f"environment {spec.name!r} takes {spec.action_dim}"
-            )
+        self._extras = tuple(map(str, extras)) if isinstance(extras, list) else ()
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -192,8 +171,13 @@ class RemotePolicy:
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """What the server told of itself."""
+        """What the server told of itself when it was last connected to."""
         return self._client.metadata
+
+    @property
+    def relays_prompt_to(self) -> str:
+        """The server's address."""
+        return self._client.name
 
     @property
     def outages_s(self) -> tuple[float, ...]:
@@ -247,30 +231,13 @@ def _chunk(response: Mapping[str, Any], round_trip_ms: float) -> ActionChunk:
     read = told.get("prompt_read")
     embedding = response.get("embedding")
     return ActionChunk(
-        actions=_actions(response),
-        embedding=embedding if isinstance(embedding, np.ndarray) else None,
+        actions=actions_in(response, "actions"),
+        embedding=embedding if isinstance(embedding, np.ndarray) and embedding.dtype.kind in "iuf" else None,
         prompt_used=_text_in(told, "prompt_used"),
         prompt_source=_text_in(told, "prompt_source"),
         prompt_read=read if isinstance(read, bool) else None,
-        timings_ms={"round_trip_ms": round_trip_ms} | _timings(response),
+        timings_ms=_timings(response) | {"round_trip_ms": round_trip_ms},
     )
-
-
-def _actions(response: Mapping[str, Any]) -> FloatArray:
-    """The numbers as float64, a copy that may be written to; a single action (D,) becomes (1, D).
-
-    Only what the wire decides is checked here. Whether the chunk fits the environment is checked for every
-    policy alike, in `taketwo.control.checking`.
-    """
-    if "actions" not in response:
-        raise ValueError(f"expected a key 'actions', got {', '.join(map(str, response)) or 'an empty map'}")
-    try:
-        given: NDArray[Any] = np.asarray(response["actions"])
-    except ValueError as error:
-        raise ValueError("expected an array of numbers, got a list of unequal parts") from error
-    if given.dtype.kind not in "iuf":
-        raise ValueError(f"expected numbers, got dtype {given.dtype}")
-    return np.array(given[np.newaxis] if given.ndim == 1 else given, dtype=np.float64)
 
 
 def _timings(response: Mapping[str, Any]) -> dict[str, float]:
@@ -293,12 +260,12 @@ def _looked_at(mapping: Mapping[str, str], cameras: Any) -> dict[str, str]:
     if not isinstance(cameras, list):
         return dict(mapping)
     seen = {f"images.{camera}" for camera in cameras}
-    return {key: source for key, source in mapping.items() if not source.startswith("images.") or source in seen}
+    return {key: source for key, source in mapping.items() if not str(source).startswith("images.") or source in seen}
 
 
 def _size_in(told: Mapping[str, Any], name: str) -> int:
     size = told.get(name)
-    return size if isinstance(size, int) and 1 <= size <= 4096 else OPENPI_PIXELS
+    return size if isinstance(size, int) and 1 <= size <= LARGEST_SIDE else OPENPI_PIXELS
 
 
 def _map_in(content: Mapping[str, Any], key: str) -> dict[str, Any]:

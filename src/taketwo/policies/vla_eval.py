@@ -7,21 +7,19 @@ connection.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from taketwo.errors import ConfigError, PolicyError
-from taketwo.policies.layouts import Layout, build_layout
-from taketwo.policies.remote import RemoteConfig
+from taketwo.policies.answers import actions_in
+from taketwo.policies.layouts import Layout, build_layout, check_picture_size
 from taketwo.policies.vla_eval_fit import STATE_KEYS, check_fit, reads_prompt
-from taketwo.types import ActionChunk, EnvironmentSpec, EpisodeInfo, FloatArray, Observation
-from taketwo.wire.vla_eval import Component, total_dims
+from taketwo.types import ActionChunk, EnvironmentSpec, EpisodeInfo, Observation
+from taketwo.wire.address import server_url
+from taketwo.wire.timeouts import Timeouts
+from taketwo.wire.vla_eval import Component, total_dims, written_components
 
 if TYPE_CHECKING:
     from taketwo.wire.vla_eval_connection import HarnessLink
@@ -65,11 +63,17 @@ class VlaEvalConfig:
     infer_timeout_s: float = 30.0
 
     def __post_init__(self) -> None:
-        _ = self._address.url, self.action_components
-        for name in ("connect_timeout_s", "first_infer_timeout_s", "infer_timeout_s", "reconnect_timeout_s"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and (value > 0 or (value == 0 and name == "reconnect_timeout_s"))):
-                raise ConfigError(f"{name} must be a finite number of seconds above 0, not {value}")
+        check_picture_size(self.image_height, self.image_width)
+        _ = self.url, Timeouts.of(self), self.action_components
+
+    @property
+    def url(self) -> str:
+        """The server's whole address.
+
+        Raises:
+            ConfigError: `host` or `port` is none, or they do not go together.
+        """
+        return server_url(self.host, self.port, ("ws", "wss"))
 
     @property
     def action_components(self) -> dict[str, Component]:
@@ -78,10 +82,7 @@ class VlaEvalConfig:
         Raises:
             ConfigError: a part is not written as it must be.
         """
-        try:
-            return {name: Component.written(text) for name, text in self.action_spec.items()}
-        except ValueError as error:
-            raise ConfigError(f"action_spec: {error}") from error
+        return written_components(self.action_spec)
 
     def make(self, spec: EnvironmentSpec) -> VlaEvalPolicy:
         """Connect, so that a missing server, or one that does not fit, is told before anything moves.
@@ -98,26 +99,17 @@ class VlaEvalConfig:
         layout = self._layout(spec)
         from taketwo import __version__
         from taketwo.wire.connection import Server
-        from taketwo.wire.vla_eval_connection import HarnessConnection, HarnessLink
+        from taketwo.wire.vla_eval_connection import HarnessLink
 
-        server = Server(self._address.url, None, self.first_infer_timeout_s, self.infer_timeout_s)
-        link = HarnessLink(
-            lambda: HarnessConnection(server, f"taketwo {__version__}"),
-            check=lambda hello: check_fit(
-                hello, server.name, spec, layout, self.action_components, self.state_convention
-            ),
-            name=server.name,
-            reconnect_timeout_s=self.reconnect_timeout_s,
-        )
-        link.connect(self.connect_timeout_s)
+        server = Server(self.url, None, Timeouts.of(self))
+
+        def check(hello: Mapping[str, Any]) -> None:
+            check_fit(hello, server.name, spec, layout, self.action_components, self.state_convention)
+
+        link = HarnessLink(server, f"taketwo {__version__}", check)
+        link.connect()
         task = {"name": spec.prompt or spec.name, **self.task}
         return (InstructedVlaEvalPolicy if reads_prompt(link.hello, layout) else VlaEvalPolicy)(link, layout, task)
-
-    @property
-    def _address(self) -> RemoteConfig:
-        return RemoteConfig(
-            host=self.host, port=self.port, image_height=self.image_height, image_width=self.image_width
-        )
 
     def _layout(self, spec: EnvironmentSpec) -> Layout:
         usual = {f"images.{camera}": f"images.{camera}" for camera in spec.cameras}
@@ -144,9 +136,14 @@ class VlaEvalPolicy:
         return self._layout.cameras
 
     @property
-    def metadata(self) -> Mapping[str, Any]:
-        """What the server told of itself."""
-        return self._link.hello
+    def relays_prompt_to(self) -> str:
+        """The server's address."""
+        return self._link.name
+
+    @property
+    def outages_s(self) -> tuple[float, ...]:
+        """How long the server was away, in seconds, each time that it was lost and came back."""
+        return tuple(self._link.outages_s)
 
     def reset(self, episode: EpisodeInfo) -> None:
         """End the last episode and begin this one, on a new connection where the last was lost.
@@ -171,10 +168,12 @@ class VlaEvalPolicy:
                 self._begin(link, 0)
             answer = link.act(self._layout.request(observation), first=self._steps == 0)
             self._steps = (self._steps or 0) + 1
+        round_trip_ms = (time.perf_counter() - sent_at) * 1000
         try:
-            return ActionChunk(_actions(answer), timings_ms={"round_trip_ms": (time.perf_counter() - sent_at) * 1000})
+            actions = actions_in(answer, "actions", "action")
         except ValueError as error:
             raise PolicyError(f"the model server at {self._link.name} gave unusable actions: {error}") from error
+        return ActionChunk(actions, timings_ms={"round_trip_ms": round_trip_ms})
 
     def close(self) -> None:
         """Disconnect; an `infer` or `reset` under way in another thread ends with a PolicyError. Safe to call twice."""
@@ -190,20 +189,3 @@ class InstructedVlaEvalPolicy(VlaEvalPolicy):
     """One whose server reads instructions, as far as it tells; it has none of its own."""
 
     own_prompt: str | None = None
-
-
-def _actions(answer: Mapping[str, Any]) -> FloatArray:
-    """The numbers as float64, (H, D); a single action (D,) becomes (1, D).
-
-    Raises:
-        ValueError: there are none.
-    """
-    if "actions" not in answer and "action" not in answer:
-        raise ValueError(f"expected a key 'actions', got {', '.join(map(str, answer)) or 'an empty map'}")
-    try:
-        given: NDArray[Any] = np.asarray(answer.get("actions", answer.get("action")))
-    except ValueError as error:
-        raise ValueError("expected an array of numbers, got a list of unequal parts") from error
-    if given.dtype.kind not in "iuf":
-        raise ValueError(f"expected numbers, got dtype {given.dtype}")
-    return np.array(given[np.newaxis] if given.ndim == 1 else given, dtype=np.float64)

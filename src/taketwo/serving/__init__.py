@@ -1,1 +1,1 @@
-"""The policy server: openpi's protocol for any policy, many clients, one forward pass."""
+"""The policy server: any policy, for openpi's clients, our own, and vla-eval's harness."""

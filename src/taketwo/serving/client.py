@@ -7,17 +7,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
-import numpy as np
-
 from taketwo.errors import PolicyError
-from taketwo.policies.prompting import EffectivePrompt, PromptOrigin, effective_prompt
+from taketwo.policies.checking import checked_actions
+from taketwo.policies.prompting import EffectivePrompt, PromptOrigin, PromptRule
+from taketwo.serving.asking import prompted
 from taketwo.serving.environments import ServedEnvironment
-from taketwo.serving.hosting import ClientPolicy, PolicyHost
+from taketwo.serving.hosting import ClientPolicy, PolicyHost, from_thread
 from taketwo.serving.inference import Answer
 from taketwo.serving.metrics import Metrics
 from taketwo.serving.options import ServerOptions
 from taketwo.serving.prompt_log import PromptLog
-from taketwo.types import ActionChunk, EnvironmentSpec, EpisodeInfo, Observation
+from taketwo.types import ActionChunk, EpisodeInfo, Observation
+
+Done = Callable[[ActionChunk, Answer], None]
 
 RecordKind = Literal["connected", "disconnected", "reset", "inference", "error"]
 
@@ -40,10 +42,13 @@ class Serving:
 class ServedClient:
     """A client, numbered from 1 on."""
 
+    _prompt: PromptRule  # from its first episode on
+
     def __init__(self, number: int, serving: Serving) -> None:
         self.number = number
         self._serving = serving
         self._policy: ClientPolicy | None = None
+        self._gone = False
         self._prompts = PromptLog(number, serving.options.log_every)
 
     async def begin(self, episode: EpisodeInfo) -> None:
@@ -55,24 +60,53 @@ class ServedClient:
         await (await self._own()).reset(episode)
         self.record("reset", index=episode.index, seed=episode.seed)
 
-    async def infer(self, observation: Observation) -> tuple[ActionChunk, Answer]:
-        """The policy's chunk, checked, with the prompt that counted; and how it came about.
+    @property
+    def gone(self) -> bool:
+        """Whether it has left."""
+        return self._gone
+
+    @property
+    def begun(self) -> bool:
+        """Whether it has begun an episode, so that it may ask."""
+        return self._policy is not None
+
+    def infer(self, observation: Observation, done: Done, failed: Callable[[Exception], None]) -> None:
+        """Ask the policy, once an episode has begun; one of the two is called, on the policy's thread.
+
+        Args:
+            done: gets the chunk, checked, with the prompt that counted; and how it came about.
+            failed: gets what the policy or `done` raised, or a PolicyError for actions that cannot be used; nobody
+                is told when the client has gone meanwhile.
+        """
+        assert self._policy is not None
+        observation, prompt = prompted(self._prompt, observation)
+
+        def finish(answer: Answer) -> None:
+            try:
+                chunk = prompt.told_in(answer.chunk)
+                chunk = replace(chunk, actions=checked_actions(chunk, self._serving.environment.spec))
+                done(chunk, answer)
+            except Exception as error:  # noqa: BLE001 - a policy may give anything
+                failed(error)
+
+        self._policy.infer(observation, finish, lambda error: None if self._gone else failed(error))
+
+    async def inferred(self, observation: Observation) -> tuple[ActionChunk, Answer]:
+        """The same, for who can wait.
 
         Raises:
-            PolicyError: the policy gave no usable actions.
-            Exception: what the policy raises.
+            Exception: what `failed` would get.
         """
-        policy = await self._own()
-        prompt = effective_prompt(policy.policy, observation, self._serving.options.default_prompt)
-        if prompt.source == "default_prompt":
-            observation = replace(observation, prompt=prompt.text)
-        answer = await policy.infer(observation)
-        chunk = prompt.told_in(answer.chunk)
-        _check(chunk, self._serving.environment.spec)
+        both: tuple[ActionChunk, Answer] = await from_thread(
+            lambda done, failed: self.infer(observation, lambda chunk, answer: done((chunk, answer)), failed)
+        )
+        return both
+
+    def note(self, chunk: ActionChunk, answer: Answer) -> None:
+        """Tell log and metrics of an answer; on the event loop."""
         source = cast(PromptOrigin | None, chunk.prompt_source)
         self._prompts.saw(EffectivePrompt(chunk.prompt_used, source, chunk.prompt_read))
         self._serving.metrics.inferred(answer)
-        return chunk, answer
 
     def record(self, kind: RecordKind, **content: Any) -> None:
         """Record what happened, where anything is recorded."""
@@ -80,20 +114,19 @@ class ServedClient:
             self._serving.record({"kind": kind, "time": time.time(), "client": self.number, **content})
 
     async def leave(self) -> None:
-        """Give back what it has of the policy."""
+        """Give back what it has of the policy; it gets nothing more."""
+        self._gone = True
         if self._policy is not None:
             await self._policy.leave()
 
     async def _own(self) -> ClientPolicy:
+        if self._gone:
+            raise PolicyError(f"client {self.number} has gone")
         if self._policy is None:
-            self._policy = await self._serving.host.for_client(self.number)
+            policy = await self._serving.host.for_client(self.number)
+            if self.gone:  # while it was made
+                await policy.leave()
+                raise PolicyError(f"client {self.number} has gone")
+            self._policy = policy
+            self._prompt = PromptRule(self._policy.policy, self._serving.options.default_prompt)
         return self._policy
-
-
-def _check(chunk: ActionChunk, spec: EnvironmentSpec) -> None:
-    """Raise PolicyError unless a chunk is (H, D) finite numbers, at least one row."""
-    shape = np.shape(chunk.actions)
-    if len(shape) != 2 or shape[1] != spec.action_dim or not shape[0]:
-        raise PolicyError(f"it gave actions of shape {shape}, not (H, {spec.action_dim})")
-    if not np.isfinite(chunk.actions).all():
-        raise PolicyError("it gave actions with NaN or infinite values")

@@ -116,14 +116,17 @@ class InferenceThread:
         """Expect a client no more. What it has asked and is still queued fails."""
         self._put(_Leave(client))
 
-    def close(self) -> None:
+    def close(self, wait_s: float | None = None) -> None:
         """End after what is under way; what is queued fails with a PolicyError. Policies are not closed.
 
-        Waits for the thread to end, unless called on it. Safe to call twice.
+        Safe to call twice.
+
+        Args:
+            wait_s: how long to wait for the thread to end, unless called on it; None waits as long as it takes.
         """
         self._inbox.put(_Close())
         if threading.current_thread() is not self._thread:
-            self._thread.join()
+            self._thread.join(wait_s)
 
     def _put(self, item: Request | Call | _Leave) -> None:
         self._inbox.put(item)
@@ -231,7 +234,10 @@ def _chunks(batch: Sequence[Request]) -> Sequence[ActionChunk]:
 
 
 def _ordinary(error: BaseException) -> Exception:
-    """The error itself, or a PolicyError for one that is meant to end a process, such as SystemExit."""
-    if isinstance(error, Exception):
+    """The error itself, or a PolicyError for one that means something to Python, such as SystemExit.
+
+    A future cannot be given a StopIteration (PEP 479).
+    """
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
     return PolicyError(f"the policy wanted to end the server: {type(error).__name__}: {one_line(error)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -39,12 +38,17 @@ class Metrics:
         self._connections = Counter("taketwo_connections", "Clients connected ever", registry=self._registry)
         self._dropped = Gauge("taketwo_records_dropped", "Inferences that were not recorded", registry=self._registry)
 
-    def in_progress(self) -> AbstractContextManager[None]:
-        """A request is being worked on."""
-        return self._in_progress.track_inprogress()
+    def begun(self) -> None:
+        """A request is being worked on, until it is answered."""
+        self._in_progress.inc()
+
+    def abandoned(self) -> None:
+        """The client of a request has gone before it was answered."""
+        self._in_progress.dec()
 
     def answered(self, seconds: float, blames: Literal["request", "policy"] | None) -> None:
         """A request was answered, or got an error by the client's fault or the policy's."""
+        self._in_progress.dec()
         if blames is not None:
             self._requests.labels(f"{blames}_error").inc()
             return

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from taketwo.errors import PolicyError, one_line
-from taketwo.serving.greeting import greeting
+from taketwo.serving.asking import UNTOLD_EPISODE, EpisodeClock
 from taketwo.serving.inference import Answer
+from taketwo.serving.metadata import metadata_of
 from taketwo.serving.protocols import Reply
-from taketwo.serving.requests import RequestError, RequestReader
-from taketwo.types import ActionChunk, EpisodeInfo, Observation
+from taketwo.serving.requests import Request, RequestError, RequestReader
+from taketwo.types import ActionChunk
 from taketwo.wire.protocol import decode, encode
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ class _Common:
     """What is the same for all conversations of a server."""
 
     def __init__(self, serving: Serving) -> None:
-        metadata = greeting(
+        metadata = metadata_of(
             serving.host,
             serving.environment,
             default_prompt=serving.options.default_prompt,
@@ -54,37 +56,54 @@ class OpenpiConversation:
     def __init__(self, client: ServedClient, common: _Common) -> None:
         self._client = client
         self._common = common
-        self._episode: EpisodeInfo | None = None
-        self._steps = 0  # taken to be executed, for a client that tells no time
+        self._clock = EpisodeClock(common.control_hz)
+        self._began_s = 0.0
         self._last_total_ms: float | None = None
+        self._task: asyncio.Future[None] | None = None  # one that nobody holds may vanish in mid-work
 
     @property
     def greeting(self) -> bytes:
         """The server's metadata."""
         return self._common.greeting
 
-    async def answer(self, message: bytes | str) -> Reply:
+    def answer(self, message: bytes | str, reply: Callable[[Reply], None]) -> None:
         """Actions for an observation, an empty map for a reset alone, a line of text for what cannot be answered."""
-        began = time.perf_counter()
+        self._began_s = time.perf_counter()
         try:
-            return Reply(await self._reply(message))
+            request = self._common.reader.read(self._decoded(message))
+            if request.episode is not None or not self._client.begun:
+                self._task = asyncio.ensure_future(self._begin(request, message, reply))
+            else:
+                self._infer(request, message, reply)
         except Exception as error:  # noqa: BLE001 - whatever it is: this client is told, and the others go on
-            return self._refusal(error, message)
-        finally:
-            self._last_total_ms = (time.perf_counter() - began) * 1000
+            reply(self._refusal(error, message))
 
-    async def _reply(self, message: bytes | str) -> bytes:
-        request = self._common.reader.read(self._decoded(message))
-        if request.episode is not None or self._episode is None:
-            episode = request.episode or EpisodeInfo(0, 0)
-            await self._client.begin(episode)
-            self._episode, self._steps = episode, 0
+    async def _begin(self, request: Request, message: bytes | str, reply: Callable[[Reply], None]) -> None:
+        try:
+            await self._client.begin(request.episode or UNTOLD_EPISODE)
+            self._clock.reset()
+            if request.observation is None:
+                reply(Reply(encode({})))
+            else:
+                self._infer(request, message, reply)
+        except Exception as error:  # noqa: BLE001 - the same
+            reply(self._refusal(error, message))
+
+    def _infer(self, request: Request, message: bytes | str, reply: Callable[[Reply], None]) -> None:
         if request.observation is None:
-            return encode({})
-        observation = request.observation
-        if not request.timed:
-            observation = replace(observation, time_s=self._steps / self._common.control_hz)
-        return await self._inferred(observation, message)
+            return reply(Reply(encode({})))
+        observation = self._clock.timed(request.observation, request.timed)
+
+        def done(chunk: ActionChunk, answer: Answer) -> None:
+            try:
+                data = encode(self._response(chunk, answer))
+            except ValueError as error:
+                raise PolicyError(f"its answer cannot be sent: {error}") from error
+            self._clock.answered(len(chunk.actions))
+            reply(Reply(data, afterwards=lambda: self._note(message, data, chunk, answer)))
+            self._last_total_ms = (time.perf_counter() - self._began_s) * 1000
+
+        return self._client.infer(observation, done, lambda error: reply(self._refusal(error, message)))
 
     def _decoded(self, message: bytes | str) -> Any:
         if isinstance(message, str):
@@ -100,10 +119,8 @@ class OpenpiConversation:
         except ValueError as error:
             raise RequestError(f"the request cannot be read: {error}") from error
 
-    async def _inferred(self, observation: Observation, message: bytes | str) -> bytes:
-        chunk, answer = await self._client.infer(observation)
-        self._steps += len(chunk.actions)
-        reply = encode(self._response(chunk, answer))
+    def _note(self, message: bytes | str, reply: bytes, chunk: ActionChunk, answer: Answer) -> None:
+        self._client.note(chunk, answer)
         self._client.record(
             "inference",
             request=message,
@@ -114,7 +131,6 @@ class OpenpiConversation:
             infer_ms=answer.infer_ms,
             batch_size=answer.batch_size,
         )
-        return reply
 
     def _response(self, chunk: ActionChunk, answer: Answer) -> dict[str, Any]:
         timing: dict[str, float] = {
@@ -135,12 +151,14 @@ class OpenpiConversation:
         return response
 
     def _refusal(self, error: Exception, message: bytes | str) -> Reply:
+        if self._client.gone:
+            return Reply(None)
         theirs = isinstance(error, RequestError)
         said = one_line(error) if isinstance(error, PolicyError) else f"{type(error).__name__}: {one_line(error)}"
         text = said if theirs else f"the policy failed: {said}"
         log.warning("client %d: %s", self._client.number, text)
         log.debug("where it came from", exc_info=error)
-        kept = message if len(message) <= self._common.max_request_bytes else None
+        kept = message if isinstance(message, bytes) and len(message) <= self._common.max_request_bytes else None
         self._client.record("error", message=text, request=kept)
         return Reply(text, "request" if theirs else "policy")
 

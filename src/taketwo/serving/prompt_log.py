@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from taketwo.errors import one_line
+from taketwo.errors import quoted
 from taketwo.policies.prompting import EffectivePrompt
 
 log = logging.getLogger("taketwo.serve")
@@ -37,7 +37,5 @@ def said(prompt: EffectivePrompt) -> str:
     """A prompt with its source, in one short line."""
     if prompt.text is None:
         return "none"
-    line = one_line(prompt.text)
-    line = line if len(line) <= SHOWN_CHARACTERS else f"{line[: SHOWN_CHARACTERS - 1]}…"
     ignored = ", which the policy does not read" if prompt.read is False else ""
-    return f"{line!r} (from {prompt.source}{ignored})"
+    return f"{quoted(prompt.text, SHOWN_CHARACTERS)} (from {prompt.source}{ignored})"

@@ -25,10 +25,12 @@ class Reply:
     Attributes:
         data: the message to send; None where there is nothing to say.
         blames: whose fault it is that the message could not be answered; None where it was.
+        afterwards: called on the event loop when the reply has been sent, for what can wait.
     """
 
     data: bytes | str | None
     blames: Literal["request", "policy"] | None = None
+    afterwards: Callable[[], None] = lambda: None
 
 
 class Conversation(Protocol):
@@ -39,8 +41,12 @@ class Conversation(Protocol):
         """What the server says first, if it does."""
         ...
 
-    async def answer(self, message: bytes | str) -> Reply:
-        """The reply. Never fails, whatever the message is."""
+    def answer(self, message: bytes | str, reply: Callable[[Reply], None]) -> None:
+        """Answer a message, on the event loop, without waiting for the policy. Never fails, whatever the message is.
+
+        Args:
+            reply: to be called once, from any thread. The next message comes after that.
+        """
         ...
 
 

@@ -10,8 +10,8 @@ between them, so any MessagePack library reads it:
 
 Each record has a `kind` and a `time` in Unix seconds. A file begins with one of kind `server`:
 
-    server         taketwo (version), policy and env (their options), metadata (as sent), default_prompt;
-                   its time is that of the server's start, the same in all files of a run
+    server         taketwo (version), policy and env (their options), default_prompt; its time is that of the
+                   server's start, the same in all files of a run
     connected      client (a number, from the server's start on), address
     disconnected   client, address
     inference      client, request and response (the bytes of the two messages as they were on the wire, in

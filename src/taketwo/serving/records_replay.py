@@ -6,17 +6,19 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from taketwo.errors import PolicyError, TakeTwoError, blaming
-from taketwo.policies.base import InfersBatches, Policy, SharesWeights
-from taketwo.policies.prompting import effective_prompt
+from taketwo.policies.base import Policy
+from taketwo.policies.prompting import PromptRule
+from taketwo.serving.asking import UNTOLD_EPISODE, EpisodeClock, prompted
 from taketwo.serving.environments import ServedEnvironment
 from taketwo.serving.records_reader import Record, RecordsError, Run, actions_of, message_of
 from taketwo.serving.requests import RequestReader
+from taketwo.serving.sharing import Loan, Loans
 from taketwo.types import ActionChunk, EpisodeInfo, FloatArray
 
 log = logging.getLogger(__name__)
@@ -86,7 +88,7 @@ def replay(
         environment: what the run's clients are.
         make: makes the policy.
         client: only this client's.
-        first: only so many requests.
+        first: only so many requests, of all these clients together.
         answered: is told how many have been answered, after each.
 
     Raises:
@@ -114,15 +116,19 @@ class _Client:
 
     Attributes:
         policy: what it asks.
+        loan: whose that is.
+        prompt: which instruction counts.
+        clock: of its episode.
         begun: whether it has begun an episode.
         requests: that were answered.
-        steps: taken to be executed in this episode.
     """
 
     policy: Policy
+    loan: Loan
+    prompt: PromptRule
+    clock: EpisodeClock
     begun: bool = False
     requests: int = 0
-    steps: int = 0
 
 
 class _Replaying:
@@ -144,7 +150,8 @@ class _Replaying:
             case "inference":
                 self._infer(record)
             case "disconnected" if record["client"] in self._clients:
-                self._policies.take_back(self._clients.pop(record["client"]).policy)
+                client = self._clients.pop(record["client"])
+                self._policies.take_back(client.policy, client.loan)
             case "dropped":
                 log.warning("%d records are missing here: the recording could not keep up", record["count"])
 
@@ -158,13 +165,16 @@ class _Replaying:
 
     def _client(self, number: int) -> _Client:
         if number not in self._clients:
-            self._clients[number] = _Client(self._policies.lend())
+            policy, loan = self._policies.lend()
+            rule, clock = PromptRule(policy, self._default_prompt), EpisodeClock(self._environment.spec.control_hz)
+            self._clients[number] = _Client(policy, loan, rule, clock)
         return self._clients[number]
 
     def _begin(self, number: int, episode: EpisodeInfo) -> None:
         client = self._client(number)
-        client.begun, client.steps = True, 0
-        if not isinstance(client.policy, InfersBatches):  # which all share, so that the server resets it as little
+        client.begun = True
+        client.clock.reset()
+        if client.loan.is_reset:
             with _at(number, client.requests + 1):
                 client.policy.reset(episode)
 
@@ -173,7 +183,7 @@ class _Replaying:
         client = self._client(number)
         if not client.begun:
             log.warning("client %d: its records begin in mid-episode; a policy with a memory lacks the rest", number)
-            self._begin(number, EpisodeInfo(0, 0))
+            self._begin(number, UNTOLD_EPISODE)
         client.requests += 1
         self.requests += 1
         recorded = actions_of(record)
@@ -181,59 +191,54 @@ class _Replaying:
             chunk = self._answer(client, record)
             self.difference.add(recorded, chunk.actions, number, client.requests)
         self.difference.add_prompts(record.get("prompt_used"), chunk.prompt_used)
-        client.steps += len(recorded)
+        client.clock.answered(len(recorded))
 
     def _answer(self, client: _Client, record: Record) -> ActionChunk:
         request = self._reader.read(message_of(record, "request"))
-        observation = request.observation
-        if observation is None:
+        if request.observation is None:
             raise RecordsError("the message holds no observation")
-        if not request.timed:
-            observation = replace(observation, time_s=client.steps / self._environment.spec.control_hz)
-        prompt = effective_prompt(client.policy, observation, self._default_prompt)
-        if prompt.source == "default_prompt":
-            observation = replace(observation, prompt=prompt.text)
+        observation = client.clock.timed(request.observation, request.timed)
+        observation, prompt = prompted(client.prompt, observation)
         return prompt.told_in(client.policy.infer(observation))
 
 
 class _Policies:
-    """The policies of a run's clients: one for all where they can share it, and one each where it remembers."""
+    """The policies of a run's clients, lent as the server lends them."""
 
     def __init__(self, make: Callable[[], Policy]) -> None:
         """Nothing is made until the first client asks."""
         self._make = make
-        self._spare = True  # whether nobody has the first one
-        self._made: list[Policy] = []
+        self._open: list[Policy] = []
 
     @cached_property
     def first(self) -> Policy:
         """The one that is made first, and tells what all of them are like."""
         first = self._make()
-        self._made.append(first)
+        self._open.append(first)
         return first
 
-    def lend(self) -> Policy:
-        """A policy for one more client."""
-        if isinstance(self.first, InfersBatches):
-            return self.first
-        if self._spare and not isinstance(self.first, SharesWeights):
-            self._spare = False
-            return self.first
-        policy = self.first.for_client() if isinstance(self.first, SharesWeights) else self._make()
-        self._made.append(policy)
-        return policy
+    @cached_property
+    def _loans(self) -> Loans:
+        return Loans(self.first, self._make)
 
-    def take_back(self, policy: Policy) -> None:
+    def lend(self) -> tuple[Policy, Loan]:
+        """A policy for one more client."""
+        loan = self._loans.take()
+        policy = self._loans.policy(loan)
+        if loan.is_owned:
+            self._open.append(policy)
+        return policy, loan
+
+    def take_back(self, policy: Policy, loan: Loan) -> None:
         """Its client has gone."""
-        if policy is self.first:
-            self._spare = True
-        else:
-            self._made.remove(policy)
+        self._loans.give_back(loan)
+        if loan.is_owned:
+            self._open = [other for other in self._open if other is not policy]
             policy.close()
 
     def close(self) -> None:
         """Close all of them."""
-        for policy in reversed(self._made):
+        for policy in reversed(self._open):
             policy.close()
 
 

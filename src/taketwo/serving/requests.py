@@ -52,7 +52,7 @@ class RequestReader:
     def __init__(self, environment: ServedEnvironment, cameras: tuple[str, ...]) -> None:
         """Read for a policy that looks at these cameras; no other picture is asked for."""
         self._spec = environment.spec
-        self._layout = environment.layout
+        self._entries = [(path, ".".join(path), source) for path, source in environment.layout.entries.items()]
         self._cameras = frozenset(cameras)
 
     def read(self, message: Any) -> Request:
@@ -63,7 +63,7 @@ class RequestReader:
         """
         if not isinstance(message, dict):
             raise RequestError(f"a request is a map, not {_kind(message)}")
-        told = _map(message.get("taketwo", {}), "taketwo")
+        told = _map(message["taketwo"], "taketwo") if "taketwo" in message else {}
         episode = _episode(told["reset"]) if "reset" in told else None
         if episode is not None and len(message) == 1:
             return Request(episode, None, timed=False)
@@ -73,8 +73,8 @@ class RequestReader:
         images: dict[str, Image] = {}
         state = np.zeros(len(self._spec.state_names))
         prompt = None
-        for path, source in self._layout.entries.items():
-            value, field = _entry(message, path)
+        for path, field, source in self._entries:
+            value = _entry(message, path)
             if isinstance(source, Picture):
                 if value is not None:
                     images[source.camera] = Image.of(_pixels(value, field), source.camera)
@@ -84,20 +84,24 @@ class RequestReader:
                 state[source.start : source.stop] = _numbers(value, field, source.stop - source.start)
             elif isinstance(source, Prompt):
                 prompt = _text(value, field)
-        extras = dict(_map(told.get("extras", {}), "taketwo.extras"))
+        extras = dict(_map(told["extras"], "taketwo.extras")) if "extras" in told else {}
+        if RUNNING_CHUNK in extras:
+            raise RequestError(f"taketwo.extras.{RUNNING_CHUNK} belongs outside of extras, as taketwo.{RUNNING_CHUNK}")
         if RUNNING_CHUNK in told:
             extras[RUNNING_CHUNK] = _running_chunk(told[RUNNING_CHUNK], self._spec.action_dim)
         return Observation(state, images, prompt, extras, _time(told.get("time_s", 0.0)))
 
 
-def _entry(message: Mapping[Any, Any], path: tuple[str, ...]) -> tuple[Any, str]:
-    """What is at a place in a message, None where nothing is, and the place's name."""
+def _entry(message: Mapping[Any, Any], path: tuple[str, ...]) -> Any:
+    """What is at a place in a message; None where nothing is."""
     value: Any = message
     for depth, key in enumerate(path):
-        value = _map(value, ".".join(path[:depth]) or "the request").get(key)
+        if not isinstance(value, dict):
+            raise RequestError(f"{'.'.join(path[:depth])} must be a map, not {_kind(value)}")
+        value = value.get(key)
         if value is None:
             break
-    return value, ".".join(path)
+    return value
 
 
 def _pixels(value: Any, field: str) -> NDArray[np.uint8]:
@@ -141,7 +145,13 @@ def _text(value: Any, field: str) -> str | None:
         value = str(value)
     if value is not None and not isinstance(value, str):
         raise RequestError(f"{field} must be text, not {_kind(value)}")
-    return value
+    text: str | None = value
+    if text is not None and not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise RequestError(f"{field} has characters that are none: {error.reason}") from error
+    return text
 
 
 def _running_chunk(value: Any, action_dim: int) -> RunningChunk:

@@ -8,21 +8,24 @@ clients that are (TCP keep-alive).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import http
 import itertools
 import logging
 import socket
-import time
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Literal
 
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from taketwo.errors import ConfigError
+from taketwo.errors import ConfigError, one_line
 from taketwo.serving.client import ServedClient, Serving
+from taketwo.serving.connection import ServedConnection
+from taketwo.serving.dialogue import Dialogue
 from taketwo.serving.environments import ServedEnvironment
 from taketwo.serving.hosting import PolicyHost
 from taketwo.serving.metrics import Metrics
@@ -35,15 +38,14 @@ log = logging.getLogger("taketwo.serve")
 CLOSED_ABOVE = 4
 """A message this many times the allowed size is not even read: the connection is closed."""
 
-MESSAGES_AHEAD = 2
-"""Messages of one client that are read before they are asked for; a client that sends more waits."""
-
 KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 """A client that vanished without a word is noticed after two minutes (tcp(7))."""
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket, taken but not yet listening, so that a wrong port is told before a model is loaded.
+    """A socket that is bound but does not listen yet, so that a wrong port is told before a model is loaded.
+
+    Clients that come meanwhile are refused, and try again. Another server may still take the port first.
 
     Raises:
         ConfigError: the address cannot be had.
@@ -52,20 +54,32 @@ def bind(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-    except OSError as error:
-        raise ConfigError(f"host {host!r} is no address of this machine: {error.strerror}") from error
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"host {host!r} is no address of this machine: {one_line(reason)}") from error
     bound = socket.socket(family, kind, protocol)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
     except OSError as error:
         bound.close()
-        raise ConfigError(
-            f"port {port} on {host} cannot be used: {(error.strerror or str(error)).lower()}; "
-            "stop what listens there, or give another port"
-        ) from error
+        raise _cannot_use(host, port, error) from error
     return bound
 
+
+def _cannot_use(host: str, port: int, error: OSError) -> ConfigError:
+    reason = (error.strerror or str(error)).lower()
+    return ConfigError(f"port {port} on {host} cannot be used: {reason}; stop what listens there, or give another port")
+
+
+LOOK_EVERY_S = 0.5
+"""How often a server looks whether it was told to stop: a signal that comes just before it waits does not wake it."""
+
+GOODBYE_S = 2.0
+"""How long a server that is stopped waits for its clients, also for those that have said nothing yet."""
+
+ORDINARY_ENDS = (1000, 1001, 1005, 1006)
+"""Codes of connections that end without anybody's fault (RFC 6455, section 7.4.1), also by a client that is killed."""
 
 HEALTH_PATHS = ("/healthz", "/health")
 """openpi's, and vla-eval's."""
@@ -102,10 +116,11 @@ class PolicyServer:
         self._stop_asked = False
 
     def stop(self) -> None:
-        """End `run`. Callable from any thread and from a signal handler, also before it begins."""
+        """End `run`. Callable from any thread and from a signal handler, before it begins and after it has ended."""
         self._stop_asked = True
         if self._loop is not None and self._stopping is not None:
-            self._loop.call_soon_threadsafe(self._stopping.set)
+            with contextlib.suppress(RuntimeError):  # it has ended
+                self._loop.call_soon_threadsafe(self._stopping.set)
 
     def run(self, bound: socket.socket, ready: Callable[[], None] = lambda: None) -> None:
         """Serve on a bound socket, which is closed at the end.
@@ -117,31 +132,44 @@ class PolicyServer:
 
     async def _run(self, bound: socket.socket, ready: Callable[[], None]) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        self._loop.set_exception_handler(_tell_of)
         quiet = logging.getLogger("taketwo.serve.websockets")
         quiet.setLevel(logging.CRITICAL)  # whoever connects and speaks no websocket is no error of ours
-        async with serve(
-            self._handle,
-            sock=bound,
-            compression=None,
-            max_size=CLOSED_ABOVE * self._options.max_request_bytes,
-            max_queue=MESSAGES_AHEAD,
-            ping_interval=None,
-            process_request=self._admit,
-            server_header=None,
-            logger=quiet,
-        ):
+        try:
+            server = await serve(self._handle, sock=bound, **self._websockets(quiet))
+        except OSError as error:  # another one listens there since
+            host, port = bound.getsockname()[:2]
+            raise _cannot_use(host, port, error) from error
+        try:
             ready()
-            if not self._stop_asked:
-                await self._stopping.wait()
+            while not self._stop_asked:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), LOOK_EVERY_S)
+        finally:
+            server.close()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(server.wait_closed(), GOODBYE_S)
+
+    def _websockets(self, quiet: logging.Logger) -> dict[str, Any]:
+        return {
+            "compression": None,
+            "max_size": CLOSED_ABOVE * self._options.max_request_bytes,
+            "create_connection": partial(ServedConnection, longest_message=self._options.max_request_bytes),
+            "ping_interval": None,
+            "close_timeout": GOODBYE_S / 2,
+            "process_request": self._admit,
+            "server_header": None,
+            "logger": quiet,
+        }
 
     async def _handle(self, connection: ServerConnection) -> None:
         client = ServedClient(next(self._numbers), self._serving)
         self._connected += 1
-        self._tell("connected", client, connection)
         self.metrics.connected()
-        _keep_alive(connection)
         try:
-            await self._converse(connection, self._begin_conversation(client))
+            self._tell("connected", client, connection)
+            _keep_alive(connection)
+            await self._converse(connection, self._begin_conversation(client), client.number)
         except ConnectionClosed as error:
             log.debug("client %d: %s", client.number, error)
         finally:
@@ -150,16 +178,18 @@ class PolicyServer:
             self._tell("disconnected", client, connection)
             await client.leave()
 
-    async def _converse(self, connection: ServerConnection, conversation: Conversation) -> None:
+    async def _converse(self, connection: ServerConnection, conversation: Conversation, number: int) -> None:
+        assert isinstance(connection, ServedConnection)
         if conversation.greeting is not None:
             await connection.send(conversation.greeting)
-        async for message in connection:
-            began = time.perf_counter()
-            with self.metrics.in_progress():
-                reply = await conversation.answer(message)
-            if reply.data is not None:
-                await connection.send(reply.data)
-            self.metrics.answered(time.perf_counter() - began, reply.blames)
+        dialogue = Dialogue(connection, conversation, self.metrics)
+        dialogue.begin()
+        try:
+            await connection.wait_closed()
+        finally:
+            dialogue.end()
+        if connection.close_code not in ORDINARY_ENDS:
+            log.warning("client %d: the connection was closed: %s", number, one_line(connection.protocol.close_exc))
 
     def _tell(
         self, what: Literal["connected", "disconnected"], client: ServedClient, connection: ServerConnection
@@ -202,11 +232,18 @@ class PolicyServer:
         return response
 
 
+def _tell_of(_loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+    """What goes wrong beside any connection, such as no more file descriptors, in one line."""
+    log.warning("%s: %s", context.get("message", "the server failed"), one_line(context.get("exception", "")))
+    log.debug("where it came from", exc_info=context.get("exception"))
+
+
 def _keep_alive(connection: ServerConnection) -> None:
     plain: socket.socket | None = connection.transport.get_extra_info("socket")
     if plain is None or plain.family not in (socket.AF_INET, socket.AF_INET6):
         return
-    plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in KEEP_ALIVE.items():
-        if hasattr(socket, name):
-            plain.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    with contextlib.suppress(OSError):  # it has gone already
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in KEEP_ALIVE.items():
+            if hasattr(socket, name):
+                plain.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -25,7 +25,7 @@ from taketwo.serving.environments import ServedEnvironment
 from taketwo.serving.openpi import told_of
 from taketwo.serving.protocols import Reply
 from taketwo.serving.requests import RequestError, RequestReader
-from taketwo.types import EnvironmentSpec, EpisodeInfo, FloatArray, Observation
+from taketwo.types import RUNNING_CHUNK, EnvironmentSpec, EpisodeInfo, FloatArray, Observation
 from taketwo.wire.vla_eval import (
     LANGUAGE,
     PICTURE,
@@ -35,6 +35,7 @@ from taketwo.wire.vla_eval import (
     decode,
     encode,
     total_dims,
+    written_components,
 )
 
 if TYPE_CHECKING:
@@ -77,10 +78,7 @@ class VlaEvalProtocol:
         Raises:
             ConfigError: a part is not written as it must be.
         """
-        try:
-            return {name: Component.written(text) for name, text in self.action_spec.items()}
-        except ValueError as error:
-            raise ConfigError(f"action_spec: {error}") from error
+        return written_components(self.action_spec)
 
     def make(self, serving: Serving) -> Callable[[ServedClient], HarnessConversation]:
         """What begins a conversation with the harness. For LIBERO, what is not given is as its benchmarks have it.
@@ -92,7 +90,7 @@ class VlaEvalProtocol:
             raise ConfigError("recordings are kept of openpi's protocol only: leave out --record")
         spec = serving.environment.spec
         options = self.completed(LIBERO) if spec.name == "libero" else self
-        side = options.fit(spec, serving.host.policy)
+        side = options.fit(spec, serving.host.policy, serving.options.max_request_bytes)
         return lambda client: HarnessConversation(side, client)
 
     def completed(self, other: VlaEvalProtocol) -> VlaEvalProtocol:
@@ -104,25 +102,28 @@ class VlaEvalProtocol:
             state_convention=self.state_convention or other.state_convention,
         )
 
-    def fit(self, spec: EnvironmentSpec, policy: Policy) -> HarnessSide:
+    def fit(self, spec: EnvironmentSpec, policy: Policy, max_message_bytes: int = 64_000_000) -> HarnessSide:
         """Fit it to a policy.
 
         Args:
             spec: of the environment that the policy was made for.
             policy: tells what it looks at; it is not asked.
+            max_message_bytes: a longer message is refused.
 
         Raises:
             ConfigError: it does not fit, or the policy needs more than benchmarks send.
         """
-        if isinstance(policy, NeedsExtras) and policy.extras:
-            raise ConfigError(f"the policy needs {', '.join(policy.extras)}, which benchmarks of vla-eval do not send")
+        needed = [name for name in policy.extras if name != RUNNING_CHUNK] if isinstance(policy, NeedsExtras) else []
+        if needed:
+            raise ConfigError(f"the policy needs {', '.join(needed)}, which benchmarks of vla-eval do not send")
         unknown = sorted(self.images.keys() - spec.cameras.keys())
         if unknown:
             raise ConfigError(f"images names {unknown[0]!r}, there are {', '.join(spec.cameras) or 'no cameras'}")
         told = total_dims(self.action_components.values())
         if told not in (None, spec.action_dim):
             raise ConfigError(f"action_spec has {told} numbers, the policy's actions have {spec.action_dim}")
-        return HarnessSide(self, spec, policy.cameras, reads_prompt=isinstance(policy, ReadsPrompt))
+        reads_prompt = isinstance(policy, ReadsPrompt)
+        return HarnessSide(self, spec, policy.cameras, max_message_bytes, reads_prompt=reads_prompt)
 
 
 LIBERO = VlaEvalProtocol(
@@ -137,9 +138,16 @@ class HarnessSide:
     """What all connections of a server have in common."""
 
     def __init__(
-        self, options: VlaEvalProtocol, spec: EnvironmentSpec, cameras: tuple[str, ...], *, reads_prompt: bool
+        self,
+        options: VlaEvalProtocol,
+        spec: EnvironmentSpec,
+        cameras: tuple[str, ...],
+        max_message_bytes: int,
+        *,
+        reads_prompt: bool,
     ) -> None:
         self.options = options
+        self.max_message_bytes = max_message_bytes
         self.spec = spec
         self._reads_prompt = reads_prompt
         self._pictures = {camera: options.images.get(camera, camera) for camera in cameras}
@@ -199,14 +207,24 @@ class HarnessConversation:
         self._step = 0
         self._actions: deque[FloatArray] = deque()
         self._told: dict[str, Any] = {}
+        self._task: asyncio.Future[Reply] | None = None  # one that nobody holds may vanish in mid-work
         self._broken: str | None = None  # why the episode could not begin
 
-    async def answer(self, message: bytes | str) -> Reply:
-        """The reply; what cannot be answered gets an `error` of one line."""
+    def answer(self, message: bytes | str, reply: Callable[[Reply], None]) -> None:
+        """An action for an observation; what cannot be answered gets an `error` of one line."""
+        self._task = asyncio.ensure_future(self._answered(message))
+        self._task.add_done_callback(lambda task: None if task.cancelled() else reply(task.result()))
+
+    async def _answered(self, message: bytes | str) -> Reply:
         seq = 0
         try:
             if isinstance(message, str):
                 raise ValueError("a message of vla-eval is binary")
+            if len(message) > self._side.max_message_bytes:
+                raise ValueError(
+                    f"a message of {len(message) / 1e6:.0f} MB is too large: "
+                    f"{self._side.max_message_bytes / 1e6:.0f} MB are allowed"
+                )
             read = await asyncio.to_thread(decode, message)  # unpacking pictures takes milliseconds
             seq = read.seq
             return Reply(await self._reply(read))
@@ -252,7 +270,8 @@ class HarnessConversation:
         if self._broken is not None:
             raise PolicyError(self._broken)
         if not self._actions:
-            chunk, _ = await self._client.infer(self._side.observation(payload, self._step))
+            chunk, answer = await self._client.inferred(self._side.observation(payload, self._step))
+            self._client.note(chunk, answer)
             self._actions.extend(chunk.actions[: self._side.options.action_horizon])
             self._told = told_of(chunk)
         self._step += 1

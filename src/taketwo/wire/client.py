@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import logging
-import random
-import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from taketwo.errors import PolicyError
-from taketwo.wire.connection import Connection, Lost, Server
+from taketwo.wire.connection import Connection, Server
+from taketwo.wire.persistence import Lost, Persistence
 from taketwo.wire.protocol import encode
-
-log = logging.getLogger(__name__)
-
-ASKED_AT_MOST = 3
-"""Times that one request is sent, each on a new connection. A request that three times ends with the server
-lost is taken to be what breaks it."""
-
-FIRST_DELAY_S, LONGEST_DELAY_S = 0.1, 2.0
-"""Pauses between tries double from the first to the longest; each is cut by up to half, at random, so that
-many clients do not come back all at once."""
 
 
 class PolicyClient:
@@ -37,22 +23,20 @@ class PolicyClient:
         outages_s: how long the server was away, each time that it was lost and came back.
     """
 
-    def __init__(self, server: Server, *, connect_timeout_s: float, reconnect_timeout_s: float) -> None:
+    def __init__(self, server: Server, accept: Callable[[Mapping[str, Any]], None] = lambda metadata: None) -> None:
         """Nothing is sent until `connect`.
 
         Args:
-            connect_timeout_s: how long to wait for a server that does not answer yet.
-            reconnect_timeout_s: how long to try to get a lost server back; 0 gives up at once.
+            accept: looks at the metadata of each new connection before anything is sent; raises PolicyError for a
+                server that is not the one that is wanted.
         """
         self.name = server.name
         self.metadata: Mapping[str, Any] = {}
-        self.outages_s: list[float] = []
         self._server = server
-        self._connect_timeout_s = connect_timeout_s
-        self._reconnect_timeout_s = reconnect_timeout_s
-        self._turn = threading.Lock()
-        self._closed = threading.Event()
-        self._connection = Connection(server)
+        self._persistence = Persistence("policy server", server.name, server.timeouts, self._open)
+        self.outages_s = self._persistence.outages_s
+        self._accept = accept
+        self._connection = Connection(server, accept)
         self._greeting: bytes | None = None
 
     def connect(self) -> None:
@@ -61,8 +45,8 @@ class PolicyClient:
         Raises:
             PolicyError: nobody answers, the server refuses, or is no policy server.
         """
-        with self._turn:
-            self._connect()
+        with self._persistence.turn:
+            self._persistence.connect()
 
     def request(self, message: Any) -> dict[str, Any]:
         """The answer to a message. On a lost connection it is asked again, so it must do no harm twice.
@@ -72,7 +56,7 @@ class PolicyClient:
             ValueError: the message has no place in the protocol.
         """
         data = encode(message)
-        with self._turn:
+        with self._persistence.turn:
             return self._persistently(lambda: self._connection.ask(data))
 
     def greet(self, message: Any) -> None:
@@ -83,82 +67,34 @@ class PolicyClient:
             ValueError: the message has no place in the protocol.
         """
         data = encode(message)
-        with self._turn:
+        with self._persistence.turn:
             self._greeting = data
-            self._persistently(lambda: self._connection.ask(data, infers=False))
+            if not self._connection.usable:
+                self._persistence.connect()
+                return
+            try:
+                self._connection.ask(data, infers=False)
+            except Lost as lost:
+                self._persistence.recover(lost, 1)  # whoever opens a connection sends it
 
     def close(self) -> None:
         """Disconnect; a request under way ends with a PolicyError. Safe to call twice."""
-        self._closed.set()
-        if not self._turn.acquire(blocking=False):
-            self._connection.end()
-            return
-        try:
-            self._connection.close()
-        finally:
-            self._turn.release()
+        # By name at the last moment: the other thread may make a new connection until it knows.
+        self._persistence.close(interrupt=lambda: self._connection.end(), end=lambda: self._connection.close())
 
     def _persistently(self, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What `ask` returns, on new connections where the present one is lost."""
         if not self._connection.usable:
-            self._connect()
+            self._persistence.connect()
         for attempt in itertools.count(1):
             try:
                 return ask()
             except Lost as lost:
-                self._raise_if_closed()
-                if attempt == ASKED_AT_MOST or self._reconnect_timeout_s == 0:
-                    times = f" {attempt} times" if attempt > 1 else ""
-                    raise PolicyError(f"the policy server at {self.name} was lost{times}: {lost}") from lost
-                log.warning("the policy server at %s was lost: %s; connecting again", self.name, lost)
-                lost_at = time.monotonic()
-                self._closed.wait(_delay_s(attempt))
-                self._reconnect(lost)
-                self.outages_s.append(time.monotonic() - lost_at)
-                log.warning("connected to %s again after %.1f s", self.name, self.outages_s[-1])
+                self._persistence.recover(lost, attempt)
         raise AssertionError("unreachable")
 
-    def _connect(self) -> None:
-        try:
-            self._connect_within(self._connect_timeout_s)
-        except Lost as cause:
-            raise PolicyError(
-                f"no policy server answers at {self.name}: {cause}; start one or check --policy.host and --policy.port"
-            ) from cause
-
-    def _reconnect(self, lost: Lost) -> None:
-        try:
-            self._connect_within(self._reconnect_timeout_s)
-        except Lost as cause:
-            raise PolicyError(
-                f"the policy server at {self.name} was lost ({lost}) and did not come back within "
-                f"{self._reconnect_timeout_s:g} s: {cause}"
-            ) from cause
-
-    def _connect_within(self, timeout_s: float) -> None:
-        """Try to connect until the time is over; raises the last try's `Lost`."""
-        deadline = time.monotonic() + timeout_s
-        for attempt in itertools.count(1):
-            self._connection = Connection(self._server)
-            self._raise_if_closed()  # only now: whoever closes later finds the new connection
-            try:
-                self._connection.open(max(deadline - time.monotonic(), FIRST_DELAY_S), self._greeting)
-                self.metadata = self._connection.metadata
-                return
-            except Lost as lost:
-                self._raise_if_closed()
-                delay_s = _delay_s(attempt)
-                if time.monotonic() + delay_s >= deadline:
-                    raise
-                if attempt == 1:
-                    log.info("waiting for the policy server at %s: %s", self.name, lost)
-                self._closed.wait(delay_s)
-
-    def _raise_if_closed(self) -> None:
-        if self._closed.is_set():
-            raise PolicyError(f"the policy's connection to {self.name} was closed")
-
-
-def _delay_s(attempt: int) -> float:
-    longest: float = min(FIRST_DELAY_S * 2 ** (attempt - 1), LONGEST_DELAY_S)
-    return longest * random.uniform(0.5, 1.0)
+    def _open(self, timeout_s: float) -> None:
+        self._connection = Connection(self._server, self._accept)
+        self._persistence.raise_if_closed()  # only now: whoever closes later finds the new connection
+        self._connection.open(timeout_s, self._greeting)
+        self.metadata = self._connection.metadata

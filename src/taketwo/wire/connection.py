@@ -14,7 +14,7 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -22,17 +22,15 @@ from urllib.parse import urlsplit
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
-from taketwo.errors import PolicyError
+from taketwo.errors import PolicyError, one_line
+from taketwo.wire.persistence import Lost, system_error
 from taketwo.wire.protocol import decode
+from taketwo.wire.timeouts import Timeouts
 
 log = logging.getLogger(__name__)
 
 GOODBYE_S = 1.0
 """How long a server may take to answer the closing handshake."""
-
-
-class Lost(Exception):
-    """The server cannot be reached, or went away in mid-request; trying again may help."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +40,12 @@ class Server:
     Attributes:
         url: ws:// or wss://.
         api_key: the key that it asks for; None for a server that asks for none.
-        first_answer_timeout_s: limit for the first answer on a connection, in which models are compiled.
-        answer_timeout_s: limit for every later answer.
+        timeouts: of which the limit for the first answer counts on every connection anew.
     """
 
     url: str
     api_key: str | None = field(repr=False)
-    first_answer_timeout_s: float
-    answer_timeout_s: float
+    timeouts: Timeouts
 
     @property
     def name(self) -> str:
@@ -69,10 +65,15 @@ class Connection:
         metadata: what the server told of itself.
     """
 
-    def __init__(self, server: Server) -> None:
-        """Nothing is sent until `open`."""
+    def __init__(self, server: Server, accept: Callable[[Mapping[str, Any]], None] = lambda metadata: None) -> None:
+        """Nothing is sent until `open`.
+
+        Args:
+            accept: looks at the metadata before anything is sent; may raise PolicyError.
+        """
         self.metadata: Mapping[str, Any] = {}
         self._server = server
+        self._accept = accept
         self._socket: ClientConnection | None = None
         self._usable = False
         self._ended = False
@@ -94,6 +95,7 @@ class Connection:
         try:
             websocket = self._handshake(timeout_s)
             self.metadata = self._decoded(websocket.recv(timeout=max(deadline - time.monotonic(), 0)))
+            self._accept(self.metadata)
             if greeting is not None:
                 self.ask(greeting, infers=False)
             self._usable = True
@@ -108,11 +110,11 @@ class Connection:
         except ConnectionClosed as error:
             raise Lost(_closing(error)) from error
         except InvalidHandshake as error:
-            raise Lost(f"it does not speak websocket ({_one_line(error)})") from error
+            raise Lost(f"it does not speak websocket ({one_line(error)})") from error
         except WebSocketException as error:  # such as a proxy in the environment variables that is none
-            raise PolicyError(f"cannot connect to {self._server.name}: {_one_line(error)}") from error
+            raise PolicyError(f"cannot connect to {self._server.name}: {one_line(error)}") from error
         except OSError as error:
-            raise Lost(_system_error(error)) from error
+            raise Lost(system_error(error)) from error
         finally:
             if not self._usable:
                 self.end()
@@ -121,7 +123,8 @@ class Connection:
         """The answer to an encoded request.
 
         Args:
-            infers: whether the model is used, so that the limit for the first answer counts.
+            infers: whether the model is used. Until it was, the limit for the first answer counts, also for other
+                messages: they may have to wait for a model that is still being compiled.
 
         Raises:
             Lost: the connection broke.
@@ -129,8 +132,9 @@ class Connection:
         """
         if self._socket is None or self._ended:
             raise Lost("it is not connected")
-        cold = infers and not self._warm
-        timeout_s = self._server.first_answer_timeout_s if cold else self._server.answer_timeout_s
+        cold = not self._warm
+        timeouts = self._server.timeouts
+        timeout_s = timeouts.first_infer_timeout_s if cold else timeouts.infer_timeout_s
         deadline = time.monotonic() + timeout_s
         answered = False
         try:
@@ -245,15 +249,5 @@ def _proxy_for(url: str) -> Literal[True] | None:
 def _closing(error: ConnectionClosed) -> str:
     if error.rcvd is None:
         return "the connection broke"
-    reason = f": {_one_line(error.rcvd.reason)}" if error.rcvd.reason else ""
+    reason = f": {one_line(error.rcvd.reason)}" if error.rcvd.reason else ""
     return f"it closed the connection (code {error.rcvd.code}{reason})"
-
-
-def _system_error(error: OSError) -> str:
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused"
-    return _one_line(error.strerror or error).lower()
-
-
-def _one_line(text: object) -> str:
-    return " ".join(str(text).split())

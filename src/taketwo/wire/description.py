@@ -3,10 +3,11 @@
 All of it is under the key `taketwo` of the metadata, which others ignore:
 
     protocol: 1                  version of these extensions
+    version: 0.1.0               of the server's taketwo
     reset: true                  it wants to know when an episode begins
     extras: [object_poses]       entries of an observation's extras that its policy looks at
-    action: {names, units, low, high}
-    state: {names}
+    action: {dim, names, units, low, high}   names and units are null where they mean nothing
+    state: {dim, names}
     control_hz: 50.0
     cameras: [top]               those that its policy looks at
     layout: {name, mapping, axes, height, width}   the request that it expects, as `taketwo.policies.layouts` has it

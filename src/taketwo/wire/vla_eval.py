@@ -9,7 +9,6 @@ ever pickled, and whatever comes from outside is checked before NumPy or Pillow 
 from __future__ import annotations
 
 import io
-import math
 import re
 import time
 from collections.abc import Iterable, Mapping
@@ -20,14 +19,14 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
+from taketwo.errors import ConfigError
+from taketwo.wire.arrays import NUMBERS, Malformed, array_from, short
+
 PROTOCOL_VERSION = 1
 """`PROTOCOL_VERSION` in `vla_eval/protocol/messages.py`."""
 
 Kind = Literal["hello", "observation", "action", "episode_start", "episode_end", "error"]
 """What a message is; `type` on the wire."""
-
-DTYPES = re.compile(r"[<>|](b1|[iu][1248]|f[248])")
-"""Booleans, integers and floats: the kinds that the harness allows."""
 
 LARGEST_PICTURE = 4096
 """Pixels along either axis of a compressed picture. A few bytes of PNG can stand for gigabytes."""
@@ -69,14 +68,14 @@ def decode(data: bytes) -> Message:
     """
     try:
         raw = msgpack.unpackb(data, object_hook=_unpack)
-    except _Malformed as error:
+    except Malformed as error:
         raise ValueError(str(error)) from error
     except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
         raise ValueError(f"{len(data)} bytes that are not MessagePack: {str(error) or type(error).__name__}") from error
     if not isinstance(raw, dict) or not {"type", "payload", "seq"} <= raw.keys():
         raise ValueError("it is not a message of vla-eval, a map of type, payload, seq and timestamp")
     if raw["type"] not in get_args(Kind):
-        raise ValueError(f"its type must be one of {', '.join(get_args(Kind))}, not {_short(raw['type'])}")
+        raise ValueError(f"its type must be one of {', '.join(get_args(Kind))}, not {short(raw['type'])}")
     if not isinstance(raw["payload"], dict) or type(raw["seq"]) is not int:
         raise ValueError("its payload must be a map and its seq an integer")
     return Message(raw["type"], raw["payload"], raw["seq"])
@@ -116,6 +115,19 @@ class Component:
 
 WRITTEN = re.compile(r"([^\s\[\]]+)(?:\[([1-9]\d*)\])?")
 
+
+def written_components(action_spec: Mapping[str, str]) -> dict[str, Component]:
+    """The components that a user wrote as the option `action_spec`, by their names.
+
+    Raises:
+        ConfigError: one is not written as it must be.
+    """
+    try:
+        return {name: Component.written(text) for name, text in action_spec.items()}
+    except ValueError as error:
+        raise ConfigError(f"action_spec: {error}") from error
+
+
 PICTURE = Component(0, "rgb_hwc_uint8")
 LANGUAGE = Component(0, "language")
 RAW = "raw"
@@ -138,7 +150,7 @@ def components(told: Any) -> dict[str, Component]:
             for name, part in told.items()
         }
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"a specification is a map of name to dims and format, not {_short(told)}") from error
+        raise ValueError(f"a specification is a map of name to dims and format, not {short(told)}") from error
 
 
 def mismatch(given: Component, wanted: Component) -> str | None:
@@ -159,10 +171,6 @@ def total_dims(parts: Iterable[Component]) -> int | None:
     return sum(dims) if dims and all(dims) else None
 
 
-class _Malformed(Exception):
-    """Well-formed MessagePack that describes an impossible array; not a ValueError, to be told from the decoder's."""
-
-
 def _pack(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
@@ -170,7 +178,7 @@ def _pack(value: Any) -> Any:
         return dict(value)
     if not isinstance(value, np.ndarray):
         raise ValueError(f"cannot send a value of type {type(value).__name__}")
-    if not DTYPES.fullmatch(value.dtype.str):
+    if value.dtype.str not in NUMBERS:
         raise ValueError(f"cannot send dtype {value.dtype}: only bool, integers and floats of 16 to 64 bits")
     return {"__ndarray__": True, "data": value.tobytes(), "dtype": value.dtype.str, "shape": list(value.shape)}
 
@@ -179,26 +187,9 @@ def _unpack(content: dict[Any, Any]) -> Any:
     if "__image__" in content and content.get("format") != "raw":
         return _picture(content)
     if "__ndarray__" in content or "__image__" in content:
-        return _array(content)
+        array = array_from(content.get("dtype"), content.get("shape"), content.get("data"), NUMBERS)
+        return array.copy()
     return content
-
-
-def _array(content: Mapping[Any, Any]) -> NDArray[Any]:
-    name, data, shape = content.get("dtype"), content.get("data"), content.get("shape")
-    if not isinstance(name, str) or not DTYPES.fullmatch(name):
-        raise _Malformed(f"array of dtype {_short(name)}: only bool, integers and floats are allowed")
-    if not isinstance(data, bytes):
-        raise _Malformed(f"an array's data must be bytes, not {type(data).__name__}")
-    if not isinstance(shape, list | tuple) or not all(type(size) is int and size >= 0 for size in shape):
-        raise _Malformed(f"an array's shape must be a list of sizes, not {_short(shape)}")
-    dtype = np.dtype(name)
-    needed = math.prod(shape) * dtype.itemsize
-    if needed != len(data):
-        raise _Malformed(f"an array of shape {_short(shape)} and dtype {dtype} needs {needed} bytes, not {len(data)}")
-    try:
-        return np.frombuffer(data, dtype).reshape(shape).copy()
-    except (ValueError, OverflowError) as error:  # too many axes, or an empty array with an axis past all bounds
-        raise _Malformed(f"an array cannot have the shape {_short(shape)}: {error}") from error
 
 
 def _picture(content: Mapping[Any, Any]) -> NDArray[Any]:
@@ -206,16 +197,11 @@ def _picture(content: Mapping[Any, Any]) -> NDArray[Any]:
 
     name, data = content.get("format"), content.get("data")
     if name not in ("png", "jpeg") or not isinstance(data, bytes):
-        raise _Malformed(f"a picture is the bytes of a png or jpeg file or raw, not {_short(name)}")
+        raise Malformed(f"a picture is the bytes of a png or jpeg file or raw, not {short(name)}")
     try:
         with Image.open(io.BytesIO(data), formats=(name,)) as picture:
             if max(picture.size) > LARGEST_PICTURE:  # known from the file's header, before anything is unpacked
-                raise _Malformed(f"a picture of {picture.size[0]} x {picture.size[1]} pixels is too large")
+                raise Malformed(f"a picture of {picture.size[0]} x {picture.size[1]} pixels is too large")
             return np.array(picture)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _Malformed(f"a picture that is no {name} file") from error
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+        raise Malformed(f"a picture that is no {name} file") from error

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import logging
-import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,13 +9,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
 from taketwo.errors import PolicyError, one_line
-from taketwo.wire.connection import Connection, Lost, Server
+from taketwo.wire.connection import Connection, Server
+from taketwo.wire.persistence import Lost, Persistence
 from taketwo.wire.vla_eval import PROTOCOL_VERSION, Kind, Message, decode, encode
-
-log = logging.getLogger(__name__)
-
-FIRST_DELAY_S, LONGEST_DELAY_S = 0.1, 2.0
-"""Pauses between tries to connect double from the first to the longest."""
 
 
 class HarnessConnection(Connection):
@@ -109,68 +101,57 @@ class HarnessLink:
     """The connection to the server, and the next one where that was lost.
 
     Entered, it is the thread's own. `close` may be called from any thread.
+
+    Attributes:
+        name: the server's address as messages show it.
+        hello: the payload of the server's HELLO when it was last connected to.
+        outages_s: how long the server was away, each time that it was lost and came back.
     """
 
-    def __init__(
-        self,
-        new: Callable[[], HarnessConnection],
-        check: Callable[[Mapping[str, Any]], None],
-        *,
-        name: str,
-        reconnect_timeout_s: float,
-    ) -> None:
-        self.name = name
+    def __init__(self, server: Server, version: str, check: Callable[[Mapping[str, Any]], None]) -> None:
+        """Nothing is sent until `connect`.
+
+        Args:
+            version: of this client, which servers log.
+            check: raises PolicyError where what the server tells of itself does not fit.
+        """
+        self.name = server.name
         self.hello: Mapping[str, Any] = {}
-        self._new = new
+        self._server = server
+        self._version = version
         self._check = check
-        self._reconnect_timeout_s = reconnect_timeout_s
-        self._turn = threading.Lock()
-        self._closed = threading.Event()
-        self._connection = new()
+        self._persistence = Persistence("model server of vla-eval", server.name, server.timeouts, self._open)
+        self.outages_s = self._persistence.outages_s
+        self._connection = HarnessConnection(self._server, self._version)
         self._start: Mapping[str, Any] = {}
 
     def __enter__(self) -> HarnessLink:
-        self._turn.acquire()
+        self._persistence.turn.acquire()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._turn.release()
+        self._persistence.turn.release()
 
-    def connect(self, timeout_s: float) -> None:
-        """Connect, trying again until the time is over, and see whether the server fits.
+    def connect(self) -> None:
+        """Connect, trying again until `connect_timeout_s` is over, and see whether the server fits.
 
         Raises:
             PolicyError: nobody answers, or whoever does cannot be used.
         """
-        deadline = time.monotonic() + timeout_s
-        for attempt in itertools.count():
-            self._raise_if_closed()
-            self._connection = self._new()
-            self._raise_if_closed()  # whoever closes from now on finds the new connection
-            delay_s = min(FIRST_DELAY_S * 2**attempt, LONGEST_DELAY_S)
-            try:
-                self._connection.open(max(deadline - time.monotonic(), FIRST_DELAY_S))
-                break
-            except Lost as lost:
-                if time.monotonic() + delay_s >= deadline:
-                    raise PolicyError(
-                        f"no model server of vla-eval answers at {self.name}: {lost}; "
-                        "start one or check --policy.host and --policy.port"
-                    ) from lost
-                self._closed.wait(delay_s)
-        self.hello = self._connection.metadata
-        try:
-            self._check(self.hello)
-        except PolicyError:
-            self._connection.close()
-            raise
+        with self:
+            self._persistence.connect()
 
     def tell(self, kind: Kind, payload: Mapping[str, Any]) -> None:
-        """Send a message that does not matter to a server that was lost."""
-        try:
-            self._connection.tell(kind, payload)
-        except Lost as lost:
-            log.debug("the model server at %s is gone: %s", self.name, lost)
+        """Send a message that does not matter to a server that was lost.
+
+        Raises:
+            PolicyError: `close` was called meanwhile.
+        """
+        if self._connection.usable:
+            try:
+                self._connection.tell(kind, payload)
+            except Lost as lost:
+                self._persistence.lose(lost)
 
     def begin(self, start: Mapping[str, Any]) -> None:
         """Begin an episode, on a new connection where there is no other.
@@ -179,9 +160,13 @@ class HarnessLink:
             PolicyError: the server does not come back.
         """
         self._start = start
+        if not self._connection.usable:
+            self._begin_again()
+            return
         try:
             self._connection.tell("episode_start", start)
-        except Lost:
+        except Lost as lost:
+            self._persistence.lose(lost)
             self._begin_again()
 
     def act(self, observation: Mapping[str, Any], *, first: bool) -> dict[str, Any]:
@@ -193,40 +178,41 @@ class HarnessLink:
         Raises:
             PolicyError: no usable answer came, or the server was lost in mid-episode.
         """
-        self._raise_if_closed()
+        self._persistence.raise_if_closed()
         try:
             try:
                 return self._connection.act(observation)
             except Lost as lost:
                 if not first:
                     raise
-                log.warning("the model server at %s was lost: %s; connecting again", self.name, lost)
+                self._persistence.lose(lost)
                 self._begin_again()
                 return self._connection.act(observation)
         except Lost as lost:
-            self._raise_if_closed()
+            self._persistence.lose(lost)
             raise PolicyError(
                 f"the model server at {self.name} was lost: {lost}; it kept the episode's state, so the episode is over"
             ) from lost
 
     def close(self) -> None:
         """Disconnect. Safe to call twice."""
-        self._closed.set()
-        if not self._turn.acquire(blocking=False):
-            self._connection.end()
-            return
+        # By name at the last moment: the other thread may make a new connection until it knows.
+        self._persistence.close(interrupt=lambda: self._connection.end(), end=lambda: self._connection.close())
+
+    def _open(self, timeout_s: float) -> None:
+        self._connection = HarnessConnection(self._server, self._version)
+        self._persistence.raise_if_closed()  # only now: whoever closes later finds the new connection
+        self._connection.open(timeout_s)
+        self.hello = self._connection.metadata
         try:
+            self._check(self.hello)
+        except PolicyError:
             self._connection.close()
-        finally:
-            self._turn.release()
+            raise
 
     def _begin_again(self) -> None:
-        self.connect(self._reconnect_timeout_s)
+        self._persistence.reconnect()
         try:
             self._connection.tell("episode_start", self._start)
         except Lost as lost:
             raise PolicyError(f"the model server at {self.name} was lost again at once: {lost}") from lost
-
-    def _raise_if_closed(self) -> None:
-        if self._closed.is_set():
-            raise PolicyError(f"the policy's connection to {self.name} was closed")

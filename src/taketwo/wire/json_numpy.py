@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import base64
 import json
-import math
-import re
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-ARRAY_DTYPES = re.compile(r"[<>|](b1|[iu][1248]|f[248])")
-"""Booleans, integers and floats."""
+from taketwo.wire.arrays import NUMBERS, Malformed, array_from
 
 
 def dumps(message: Any) -> str:
@@ -36,6 +32,8 @@ def loads(text: str | bytes) -> Any:
     """
     try:
         return json.loads(text, object_hook=_unpack)
+    except Malformed as error:
+        raise ValueError(str(error)) from error
     except RecursionError as error:
         raise ValueError("JSON that is nested too deeply") from error
 
@@ -43,7 +41,7 @@ def loads(text: str | bytes) -> Any:
 def _pack(value: Any) -> dict[str, Any]:
     if not isinstance(value, np.ndarray):
         raise ValueError(f"cannot send a value of type {type(value).__name__}")
-    if not ARRAY_DTYPES.fullmatch(value.dtype.str):
+    if value.dtype.str not in NUMBERS:
         raise ValueError(f"cannot send dtype {value.dtype}: only bool, integers, and floats of 16 to 64 bits")
     data = base64.b64encode(value.tobytes()).decode("ascii")
     return {"__numpy__": data, "dtype": value.dtype.str, "shape": value.shape}
@@ -52,23 +50,13 @@ def _pack(value: Any) -> dict[str, Any]:
 def _unpack(message: dict[str, Any]) -> Any:
     if "__numpy__" not in message:
         return message
-    name, shape = message.get("dtype"), message.get("shape")
-    if not isinstance(name, str) or not ARRAY_DTYPES.fullmatch(name):
-        raise ValueError(f"an array of dtype {str(name)[:60]!r}: only bool, integers and floats are allowed")
-    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
-        raise ValueError(f"an array's shape must be a list of sizes, not {str(shape)[:60]!r}")
-    data = _base64(message["__numpy__"])
-    dtype = np.dtype(name)
-    if math.prod(shape) * dtype.itemsize != len(data):
-        raise ValueError(f"an array of shape {str(shape)[:60]} and dtype {dtype} cannot be {len(data)} bytes")
-    array: NDArray[Any] = np.ndarray(shape=tuple(shape), dtype=dtype, buffer=data)
-    return array
+    return array_from(message.get("dtype"), message.get("shape"), _base64(message["__numpy__"]), NUMBERS)
 
 
 def _base64(data: Any) -> bytes:
     if not isinstance(data, str):
-        raise ValueError(f"an array's data must be base64 text, not {type(data).__name__}")
+        raise Malformed(f"an array's data must be base64 text, not {type(data).__name__}")
     try:
         return base64.b64decode(data, validate=True)
     except ValueError as error:
-        raise ValueError(f"an array's data must be base64 text: {error}") from error
+        raise Malformed(f"an array's data must be base64 text: {error}") from error

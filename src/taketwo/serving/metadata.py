@@ -1,20 +1,21 @@
-"""What a server tells a client that connects: its metadata."""
+"""What openpi's clients are told when they connect: the server's metadata."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from taketwo import __version__
-from taketwo.policies.base import ReadsPrompt
+from taketwo.policies.base import HasMetadata, ReadsPrompt
+from taketwo.policies.prompting import reads_prompt
 from taketwo.serving.environments import ServedEnvironment
 from taketwo.serving.hosting import PolicyHost
 from taketwo.wire.description import PROTOCOL, describe_spec
 
 
-def greeting(
+def metadata_of(
     host: PolicyHost, environment: ServedEnvironment, *, default_prompt: str | None, all_cameras: bool
 ) -> dict[str, Any]:
-    """The metadata: `action_dim` for everybody, and the rest as `taketwo.wire.description` says.
+    """The metadata: the policy's own, `action_dim` for everybody, and the rest as `taketwo.wire.description` says.
 
     Args:
         all_cameras: ask for every camera, also those that the policy does not look at, such as for a recording
@@ -22,7 +23,9 @@ def greeting(
     """
     policy, spec, layout = host.policy, environment.spec, environment.layout
     size = next(iter(spec.cameras.values()), None)
+    own = policy.metadata if isinstance(policy, HasMetadata) else {}
     return {
+        **{key: value for key, value in own.items() if key != "taketwo"},
         "action_dim": spec.action_dim,
         "taketwo": {
             "protocol": PROTOCOL,
@@ -41,7 +44,7 @@ def greeting(
             "prompt": {
                 "default": default_prompt,
                 "checkpoint": policy.own_prompt if isinstance(policy, ReadsPrompt) else None,
-                "read": isinstance(policy, ReadsPrompt),
+                "read": reads_prompt(policy),
             },
         },
     }
