@@ -15,7 +15,7 @@ demo: setup  ## Run three episodes of a bimanual robot handing over a cube, into
 	$(BIN)/taketwo run --session.num_episodes=3 --session.seed=5 --output_dir=$(DEMO_DIR)
 
 test: setup-dev check check-docker peers  ## Lint, types and every test.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 check: setup-dev
 	$(BIN)/ruff check

@@ -138,7 +138,7 @@ def run(config: RunConfig, source: Source) -> int:
         except RecordingError as error:
             faults.append(error)
         rows = [*_outage_row(outages_s or ()), *_written(filmed, recorded, session_file)]
-        _tell(config, result, rows, faults)
+        _tell(config, result, rows, sum(outages_s or ()), faults)
         if recorded is not None and recorded["episodes"] and config.dataset.push_to_hub:
             _push(config)
     return _status(result, faults, signals)
@@ -304,10 +304,11 @@ def _tell(
     config: RunConfig,
     result: SessionResult,
     rows: Sequence[tuple[str, str]],
+    outage_s: float,
     faults: Sequence[BaseException],
 ) -> None:
     if not config.quiet:
-        print_summary(result, config.session.max_hz, rows)
+        print_summary(result, config.session.max_hz, rows, outage_s)
     sys.stdout.flush()
     if log.isEnabledFor(logging.DEBUG):
         for fault in faults:

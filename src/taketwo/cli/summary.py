@@ -29,12 +29,13 @@ PLAIN_WIDTH = 120
 """Columns where the output is not a terminal."""
 
 
-def print_summary(result: SessionResult, max_hz: float, more: Sequence[tuple[str, str]]) -> None:
+def print_summary(result: SessionResult, max_hz: float, more: Sequence[tuple[str, str]], outage_s: float = 0.0) -> None:
     """Print the table and the totals.
 
     Args:
         max_hz: the rate that was asked for; 0 where none was.
         more: further lines, such as what was recorded: a label, and a path or a remark.
+        outage_s: how long there was nobody to ask, of the session's time.
     """
     from rich.console import Console
     from rich.text import Text
@@ -44,7 +45,7 @@ def print_summary(result: SessionResult, max_hz: float, more: Sequence[tuple[str
     if result.episodes:
         print_table(console, _table(result.episodes))
         console.print()
-    rows = [*_totals(result, max_hz), *more]
+    rows = [*_totals(result, max_hz, outage_s), *more]
     width = max(len(label) for label, _ in rows) + 2
     for label, value in rows:
         console.print(Text.assemble((label.ljust(width), "bold"), value), soft_wrap=True)
@@ -82,7 +83,7 @@ def _table(episodes: Sequence[Episode]) -> Table:
     return table
 
 
-def _totals(result: SessionResult, max_hz: float) -> list[tuple[str, str]]:
+def _totals(result: SessionResult, max_hz: float, outage_s: float) -> list[tuple[str, str]]:
     steps = sum(episode.steps for episode in result.episodes)
     wall_s = result.loop.wall_s
     rows = [
@@ -98,7 +99,7 @@ def _totals(result: SessionResult, max_hz: float) -> list[tuple[str, str]]:
         rows.append(("timing", f"{result.loop.overruns} steps began late, {result.loop.lost_s:.1f} s were given up"))
     if result.loop.stalls:
         rows.append(("", f"{result.loop.stalls} steps waited for the policy"))
-    if wall_s > 0 and steps / wall_s < KEPT_UP * max_hz:
+    if wall_s > outage_s and steps / (wall_s - outage_s) < KEPT_UP * max_hz:
         rows.append(("", f"too slow for {max_hz:g} Hz: fewer, smaller or cheaper pictures help"))
     rows += _sinks("waited for", {name: f"{s:.1f} s" for name, s in result.waited_s.items() if s > NOTICED_S})
     return rows
