@@ -64,7 +64,7 @@ def test_it_serves_openpis_client_and_ends_in_order_on_sigterm(tmp_path):
         assert client.infer(STATE)["actions"].tolist() == np.zeros((1, 14)).tolist()
         status, said = server.end()
     assert status == 0
-    assert "served 1 client: 1 request answered, 0 refused" in said
+    assert "served 1 client: 1 request and 0 resets answered, 0 refused" in said
     assert "Traceback" not in said
 
 

@@ -96,7 +96,7 @@ def test_a_silent_client_costs_no_policy():
 @pytest.mark.parametrize(
     ("request_", "named"),
     [
-        ({"prompt": "go"}, "state is missing: 2 numbers expected"),
+        ({"prompt": "go"}, "state is missing: 2 numbers expected; the request has prompt"),
         (observation() | {"state": np.zeros(3)}, r"state must be 2 numbers, not of shape \(3,\)"),
         (observation(x=np.nan), "state has NaN"),
         (observation() | {"state": "none"}, "state must be numbers, not a value of type str"),

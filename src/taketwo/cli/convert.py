@@ -109,10 +109,18 @@ def _untyped(annotation: Any, text: str) -> Any:
         return yaml.load(text, StrictLoader)
     if (opening == "{" and any(is_mapping(member) for member in members)) or (opening == "[" and takes_list):
         free = any(Any in get_args(member) for member in members)
-        return yaml.load(text, StrictLoader if free else yaml.BaseLoader)
+        return yaml.load(text if free else _quoted(text), StrictLoader if free else yaml.BaseLoader)
     if takes_list and ("," in text or all(is_sequence(member) for member in members)):
         return [item.strip() for item in text.split(",") if item.strip()]
     return text
+
+
+def _quoted(text: str) -> str:
+    """A mapping or list of texts with quotes around those that have brackets at their end, which YAML wants there.
+
+    So `{state: state[0:7]}` can be written as it is meant.
+    """
+    return re.sub(r"(?<=[:,\[{])(\s*)([\w.]+\[[\w:]*\])(?=\s*[,}\]])", r'\1"\2"', text)
 
 
 def _finite_or_not(value: Any) -> Any:
@@ -129,7 +137,9 @@ def _decode(annotation: type, value: Any) -> Any:
 
 
 def _expected(annotation: Any) -> str:
-    example = " such as {a: 0.5}" if any(is_mapping(member) for member in alternatives(annotation)) else ""
+    mappings = [member for member in alternatives(annotation) if is_mapping(member)]
+    text = any(get_args(member)[1:] == (str,) for member in mappings)
+    example = f" such as {{a: {'b' if text else '0.5'}}}" if mappings else ""
     return f"expected {type_name(annotation)}{example}"
 
 

@@ -21,7 +21,7 @@ from taketwo.cli.resolve import Source, chosen_types, holds, resolve, to_plain
 from taketwo.cli.schema import Choice, Component
 from taketwo.cli.stopping import stopping
 from taketwo.cli.wording import said_count
-from taketwo.errors import ConfigError, one_line
+from taketwo.errors import ConfigError, one_line, quoted
 from taketwo.policies.base import POLICIES, PolicyConfig
 from taketwo.serving.environments import SERVED_ENVIRONMENTS, ServedEnvironmentConfig
 from taketwo.serving.options import ServerOptions
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from taketwo.serving.records import RecordWriter
 
 log = logging.getLogger("taketwo.serve")
+
+SHOWN_CHARACTERS = 80
 
 OPENPI_RECORDS = Path("policy_records")
 """Where openpi's server records when it is told to, without saying where."""
@@ -183,9 +185,13 @@ def serve(config: ServeConfig, source: Source) -> int:
         server = made("protocol", protocol, source, lambda: PolicyServer(host, environment, options, protocol, records))
         with stopping(lambda _reason: server.stop(), "ending the connections"):
             server.run(bound, lambda: _announce(config, bound))
-    clients, answered, refused = server.metrics.counts()
+    clients, answered, resets, refused = server.metrics.counts()
     log.info(
-        "served %s: %s answered, %d refused", said_count(clients, "client"), said_count(answered, "request"), refused
+        "served %s: %s and %s answered, %d refused",
+        said_count(clients, "client"),
+        said_count(answered, "request"),
+        said_count(resets, "reset"),
+        refused,
     )
     return 0
 
@@ -194,7 +200,10 @@ def _announce(config: ServeConfig, bound: socket.socket) -> None:
     host = f"[{config.host}]" if ":" in config.host else config.host
     address = f"{host}:{bound.getsockname()[1]}"
     key = "with an API key" if config.key else "without a key"
-    log.info("serving %s for %s at ws://%s (%s)", config.policy.type, config.env.type, address, key)
+    spoken = "" if config.protocol.type == "openpi" else f", {config.protocol.type}'s protocol"
+    log.info("serving %s for %s at ws://%s (%s%s)", config.policy.type, config.env.type, address, key, spoken)
+    if config.default_prompt is not None:
+        log.info("default prompt: %s", quoted(config.default_prompt, SHOWN_CHARACTERS))
     log.info("health http://%s/healthz, metrics http://%s/metrics; Ctrl-C ends it", address, address)
     if config.record is not None:
         log.info("recording into %s, %g GB at most", config.record, config.record_max_gb)

@@ -66,6 +66,6 @@ class Dialogue:
         self._busy = False
         if self._ended:  # nobody was there to be answered
             return
-        self._metrics.answered(ended_s - self._began_s, reply.blames)
+        self._metrics.replied(reply.outcome, ended_s - self._began_s)
         reply.afterwards()
         self._go_on()

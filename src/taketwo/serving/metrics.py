@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from taketwo.serving.inference import Answer
+from taketwo.serving.protocols import Outcome
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 """Upper bounds of latency: from a no-op policy to a 7B model, and its compilation."""
@@ -25,7 +26,7 @@ class Metrics:
         self._requests = Counter(
             "taketwo_requests", "Requests by what became of them", ["outcome"], registry=self._registry
         )
-        for outcome in ("answered", "request_error", "policy_error"):
+        for outcome in get_args(Outcome):
             self._requests.labels(outcome)
         self._latency = self._histogram("taketwo_request_seconds", "From message to answer", SECONDS)
         self._queue = self._histogram("taketwo_queue_seconds", "Waiting for the policy", SECONDS)
@@ -46,14 +47,12 @@ class Metrics:
         """The client of a request has gone before it was answered."""
         self._in_progress.dec()
 
-    def answered(self, seconds: float, blames: Literal["request", "policy"] | None) -> None:
-        """A request was answered, or got an error by the client's fault or the policy's."""
+    def replied(self, outcome: Outcome, seconds: float) -> None:
+        """A message was replied to, after so long."""
         self._in_progress.dec()
-        if blames is not None:
-            self._requests.labels(f"{blames}_error").inc()
-            return
-        self._requests.labels("answered").inc()
-        self._latency.observe(seconds)
+        self._requests.labels(outcome).inc()
+        if outcome == "answered":
+            self._latency.observe(seconds)
 
     def inferred(self, answer: Answer) -> None:
         """The policy answered."""
@@ -70,12 +69,14 @@ class Metrics:
         """A client went."""
         self._clients.dec()
 
-    def counts(self) -> tuple[int, int, int]:
-        """Clients, requests answered, and requests that got an error, since the beginning."""
-        answered, *refused = (
-            self._requests.labels(outcome)._value.get() for outcome in ("answered", "request_error", "policy_error")
-        )
-        return int(self._connections._value.get()), int(answered), int(sum(refused))
+    def counts(self) -> tuple[int, int, int, int]:
+        """Clients, observations answered, resets, and requests that got an error, since the beginning."""
+        told = {outcome: self._sample("taketwo_requests_total", outcome=outcome) for outcome in get_args(Outcome)}
+        refused = told["request_error"] + told["policy_error"]
+        return self._sample("taketwo_connections_total"), told["answered"], told["reset"], refused
+
+    def _sample(self, name: str, **labels: str) -> int:
+        return int(self._registry.get_sample_value(name, labels) or 0)
 
     def text(self, records_dropped: int) -> bytes:
         """All of them, in Prometheus' text format."""

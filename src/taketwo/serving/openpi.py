@@ -83,7 +83,7 @@ class OpenpiConversation:
             await self._client.begin(request.episode or UNTOLD_EPISODE)
             self._clock.reset()
             if request.observation is None:
-                reply(Reply(encode({})))
+                reply(Reply(encode({}), "reset"))
             else:
                 self._infer(request, message, reply)
         except Exception as error:  # noqa: BLE001 - the same
@@ -91,7 +91,7 @@ class OpenpiConversation:
 
     def _infer(self, request: Request, message: bytes | str, reply: Callable[[Reply], None]) -> None:
         if request.observation is None:
-            return reply(Reply(encode({})))
+            return reply(Reply(encode({}), "reset"))
         observation = self._clock.timed(request.observation, request.timed)
 
         def done(chunk: ActionChunk, answer: Answer) -> None:
@@ -152,7 +152,7 @@ class OpenpiConversation:
 
     def _refusal(self, error: Exception, message: bytes | str) -> Reply:
         if self._client.gone:
-            return Reply(None)
+            return Reply(None, "policy_error")
         theirs = isinstance(error, RequestError)
         said = one_line(error) if isinstance(error, PolicyError) else f"{type(error).__name__}: {one_line(error)}"
         text = said if theirs else f"the policy failed: {said}"
@@ -160,7 +160,7 @@ class OpenpiConversation:
         log.debug("where it came from", exc_info=error)
         kept = message if isinstance(message, bytes) and len(message) <= self._common.max_request_bytes else None
         self._client.record("error", message=text, request=kept)
-        return Reply(text, "request" if theirs else "policy")
+        return Reply(text, "request_error" if theirs else "policy_error")
 
 
 def told_of(chunk: ActionChunk) -> dict[str, Any]:

@@ -18,18 +18,21 @@ PROTOCOLS = Registry(
 )
 
 
+Outcome = Literal["answered", "reset", "request_error", "policy_error"]
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What a message is answered by.
 
     Attributes:
         data: the message to send; None where there is nothing to say.
-        blames: whose fault it is that the message could not be answered; None where it was.
+        outcome: what became of the message: an error is the request's fault or the policy's.
         afterwards: called on the event loop when the reply has been sent, for what can wait.
     """
 
     data: bytes | str | None
-    blames: Literal["request", "policy"] | None = None
+    outcome: Outcome = "answered"
     afterwards: Callable[[], None] = lambda: None
 
 

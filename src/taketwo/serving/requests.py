@@ -81,6 +81,11 @@ class RequestReader:
                 elif source.camera in self._cameras:
                     raise RequestError(f"{field} is missing: the policy looks at the camera {source.camera!r}")
             elif isinstance(source, StatePart):
+                if value is None:
+                    there = ", ".join(map(str, message)) or "nothing"
+                    raise RequestError(
+                        f"{field} is missing: {_count(source.stop - source.start)} expected; the request has {there}"
+                    )
                 state[source.start : source.stop] = _numbers(value, field, source.stop - source.start)
             elif isinstance(source, Prompt):
                 prompt = _text(value, field)
@@ -120,8 +125,6 @@ def _pixels(value: Any, field: str) -> NDArray[np.uint8]:
 
 
 def _numbers(value: Any, field: str, count: int) -> FloatArray:
-    if value is None:
-        raise RequestError(f"{field} is missing: {_count(count)} expected")
     numbers = _array(value, field)
     if numbers.size != count or numbers.ndim > 1:
         raise RequestError(f"{field} must be {_count(count)}, not of shape {numbers.shape}")

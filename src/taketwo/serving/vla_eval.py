@@ -227,14 +227,15 @@ class HarnessConversation:
                 )
             read = await asyncio.to_thread(decode, message)  # unpacking pictures takes milliseconds
             seq = read.seq
-            return Reply(await self._reply(read))
+            answer = await self._reply(read)
+            return Reply(answer, "answered" if read.kind == "observation" else "reset")
         except Exception as error:
             told = isinstance(error, PolicyError | ValueError)
             said = one_line(error) if told else f"{type(error).__name__}: {one_line(error)}"
             log.warning("client %d, of vla-eval: %s", self._client.number, said)
             log.debug("where it came from", exc_info=error)
             theirs = isinstance(error, RequestError | ValueError)
-            return Reply(encode(Message("error", {"error": said}, seq)), "request" if theirs else "policy")
+            return Reply(encode(Message("error", {"error": said}, seq)), "request_error" if theirs else "policy_error")
 
     async def _reply(self, message: Message) -> bytes | None:
         match message.kind:

@@ -94,7 +94,7 @@ class Connection:
         deadline = time.monotonic() + timeout_s
         try:
             websocket = self._handshake(timeout_s)
-            self.metadata = self._decoded(websocket.recv(timeout=max(deadline - time.monotonic(), 0)))
+            self.metadata = self._first_message(websocket, deadline)
             self._accept(self.metadata)
             if greeting is not None:
                 self.ask(greeting, infers=False)
@@ -118,6 +118,15 @@ class Connection:
         finally:
             if not self._usable:
                 self.end()
+
+    def _first_message(self, websocket: ClientConnection, deadline: float) -> dict[str, Any]:
+        try:
+            return self._decoded(websocket.recv(timeout=max(deadline - time.monotonic(), 0)))
+        except TimeoutError as error:
+            raise Lost(
+                "it takes connections and sends no metadata, so it is busy, or no server of openpi's protocol "
+                "(--policy.type=vla_eval is for one of vla-eval)"
+            ) from error
 
     def ask(self, data: bytes, *, infers: bool = True) -> dict[str, Any]:
         """The answer to an encoded request.
@@ -198,7 +207,9 @@ class Connection:
         if isinstance(message, str):
             log.debug("traceback of the policy server at %s:\n%s", name, message)
             lines = message.strip().splitlines()
-            raise PolicyError(f"the policy server at {name} failed: {lines[-1] if lines else 'it does not say why'}")
+            reason = lines[-1] if lines else "it does not say why"
+            says = "says" if reason.startswith("the policy failed") else "failed"
+            raise PolicyError(f"the policy server at {name} {says}: {reason}")
         try:
             content = decode(message)
         except ValueError as error:

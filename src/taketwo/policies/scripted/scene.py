@@ -155,5 +155,9 @@ def _extra(observation: Observation, name: str, keys: Any) -> Mapping[str, Any]:
     extra = observation.extras.get(name)
     missing = list(keys) if extra is None else [key for key in keys if key not in extra]
     if extra is None or missing:
-        raise PolicyError(f"the scripted policy needs observation.extras[{name!r}] with {', '.join(missing)}")
+        there = ", ".join(map(str, extra)) if extra else "nothing"
+        raise PolicyError(
+            f"the scripted policy looks for {', '.join(missing)} in observation.extras[{name!r}], which has {there}: "
+            "is it the task that it was made for, and a client that tells where objects are?"
+        )
     return extra  # type: ignore[no-any-return]
