@@ -265,6 +265,7 @@ def answered(data: bytes | str, policy: Asked | None = None) -> Message:
         (encode(Message("hello", {"protocol_version": 2}, 7)), "version 1 of vla-eval's protocol, not 2"),
         (encode(Message("observation", {"images": 3}, 7)), "images must be a map, not 3"),
     ],
+    ids=["text", "no MessagePack", "another version", "images that are none"],  # messages tell the time
 )
 def test_what_cannot_be_answered_gets_an_error_of_one_line(data: bytes | str, message: str) -> None:
     reply = answered(data)
