@@ -5,12 +5,12 @@ An observation's own prompt comes first, then the default one of whoever runs th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from taketwo.policies.base import Policy, ReadsPrompt, RelaysPrompt
 from taketwo.policies.wrapping import PolicyWrapper
-from taketwo.types import ActionChunk, Observation
+from taketwo.types import ActionChunk, FloatArray, Observation
 
 PromptOrigin = Literal["observation", "default_prompt", "checkpoint"]
 
@@ -31,11 +31,23 @@ class EffectivePrompt:
     read: bool | None = None
     relayed: bool = False
 
-    def told_in(self, chunk: ActionChunk) -> ActionChunk:
-        """The chunk, telling this prompt; what the policy itself said of it is left as it is."""
-        if self.relayed or chunk.prompt_source is not None or chunk.prompt_used is not None:
+    def told_in(self, chunk: ActionChunk, actions: FloatArray | None = None) -> ActionChunk:
+        """The chunk, telling this prompt; what the policy itself said of it is left as it is.
+
+        Args:
+            actions: (H, D), in place of the chunk's own.
+        """
+        told = self.relayed or chunk.prompt_source is not None or chunk.prompt_used is not None
+        if told and actions is None:
             return chunk
-        return replace(chunk, prompt_used=self.text, prompt_source=self.source, prompt_read=self.read)
+        return ActionChunk(
+            actions=chunk.actions if actions is None else actions,
+            embedding=chunk.embedding,
+            prompt_used=chunk.prompt_used if told else self.text,
+            prompt_source=chunk.prompt_source if told else self.source,
+            prompt_read=chunk.prompt_read if told else self.read,
+            timings_ms=chunk.timings_ms,
+        )
 
 
 class PromptRule:

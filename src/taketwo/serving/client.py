@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from taketwo.errors import PolicyError
@@ -83,9 +83,8 @@ class ServedClient:
 
         def finish(answer: Answer) -> None:
             try:
-                chunk = prompt.told_in(answer.chunk)
-                chunk = replace(chunk, actions=checked_actions(chunk, self._serving.environment.spec))
-                done(chunk, answer)
+                actions = checked_actions(answer.chunk, self._serving.environment.spec)
+                done(prompt.told_in(answer.chunk, actions), answer)
             except Exception as error:  # noqa: BLE001 - a policy may give anything
                 failed(error)
 

@@ -16,7 +16,12 @@ MESSAGES_AHEAD = 2
 
 
 class Dialogue:
-    """Lets a conversation answer a connection's messages in order. All but `_reply` runs on the event loop."""
+    """Lets a conversation answer a connection's messages in order. All but `_reply` runs on the event loop.
+
+    A reply is sent by the thread that made it. What else there is to do about it waits until the event loop has to
+    see to this client anyway: to wake it for that alone costs more than the reply, in the very moment in which the
+    client is to go on.
+    """
 
     def __init__(self, connection: ServedConnection, conversation: Conversation, metrics: Metrics) -> None:
         self._loop = asyncio.get_running_loop()
@@ -24,28 +29,34 @@ class Dialogue:
         self._conversation = conversation
         self._metrics = metrics
         self._waiting: deque[Message] = deque()
+        self._replies: deque[tuple[Reply, float]] = deque()  # sent, and not yet seen to; one at most
         self._busy = self._ended = False
         self._began_s = 0.0
 
     def begin(self) -> None:
         """Answer messages from now."""
-        self._connection.converse(self._receive, self._go_on)
+        self._connection.converse(self._receive, self.go_on)
 
     def end(self) -> None:
         """The client has gone: what it has asked since is left."""
+        self.settle()
         self._ended = True
         self._waiting.clear()
         if self._busy:
             self._metrics.abandoned()
 
-    def _receive(self, message: Message) -> None:
-        self._waiting.append(message)
-        if len(self._waiting) > MESSAGES_AHEAD:
-            self._connection.transport.pause_reading()
-        self._go_on()
+    def settle(self) -> None:
+        """See to a reply that was sent: log, metrics, recording."""
+        if self._ended or not self._replies:
+            return
+        reply, ended_s = self._replies.popleft()
+        self._busy = False
+        self._metrics.replied(reply.outcome, ended_s - self._began_s)
+        reply.afterwards()
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
         """Begin with the next message, unless one is under way, or the client does not take its answers."""
+        self.settle()
         if self._ended or self._busy or self._connection.paused or not self._waiting:
             return
         self._busy, self._began_s = True, time.perf_counter()
@@ -55,17 +66,18 @@ class Dialogue:
             self._connection.transport.resume_reading()
         self._conversation.answer(message, self._reply)
 
+    def _receive(self, message: Message) -> None:
+        self._waiting.append(message)  # before it looks for replies, as `_reply` looks for messages after it put one
+        if len(self._waiting) > MESSAGES_AHEAD:
+            self._connection.transport.pause_reading()
+        self.go_on()
+
     def _reply(self, reply: Reply) -> None:
-        """Send a reply first, from whatever thread; then see to the rest."""
+        """Send a reply, from whatever thread."""
+        ended_s = time.perf_counter()
         if reply.data is not None:
             self._connection.answer(reply.data)
-        with contextlib.suppress(RuntimeError):  # the server has ended
-            self._loop.call_soon_threadsafe(self._replied, reply, time.perf_counter())
-
-    def _replied(self, reply: Reply, ended_s: float) -> None:
-        self._busy = False
-        if self._ended:  # nobody was there to be answered
-            return
-        self._metrics.replied(reply.outcome, ended_s - self._began_s)
-        reply.afterwards()
-        self._go_on()
+        self._replies.append((reply, ended_s))
+        if self._waiting:
+            with contextlib.suppress(RuntimeError):  # the server has ended
+                self._loop.call_soon_threadsafe(self.go_on)

@@ -28,6 +28,7 @@ from taketwo.serving.connection import ServedConnection
 from taketwo.serving.dialogue import Dialogue
 from taketwo.serving.environments import ServedEnvironment
 from taketwo.serving.hosting import PolicyHost
+from taketwo.serving.memory import keep_freed_memory
 from taketwo.serving.metrics import Metrics
 from taketwo.serving.options import ServerOptions
 from taketwo.serving.protocols import Conversation, ServerProtocol
@@ -73,7 +74,8 @@ def _cannot_use(host: str, port: int, error: OSError) -> ConfigError:
 
 
 LOOK_EVERY_S = 0.5
-"""How often a server looks whether it was told to stop: a signal that comes just before it waits does not wake it."""
+"""How often a server looks whether it was told to stop, since a signal that comes just before it waits does not wake
+it, and sees to replies of clients that are silent since."""
 
 GOODBYE_S = 2.0
 """How long a server that is stopped waits for its clients, also for those that have said nothing yet."""
@@ -111,6 +113,7 @@ class PolicyServer:
         self._begin_conversation = protocol.make(self._serving)
         self._numbers = itertools.count(1)
         self._connected = 0
+        self._dialogues: set[Dialogue] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
         self._stop_asked = False
@@ -128,6 +131,7 @@ class PolicyServer:
         Args:
             ready: called when clients can connect.
         """
+        keep_freed_memory()
         asyncio.run(self._run(bound, ready))
 
     async def _run(self, bound: socket.socket, ready: Callable[[], None]) -> None:
@@ -145,6 +149,7 @@ class PolicyServer:
             while not self._stop_asked:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), LOOK_EVERY_S)
+                self._settle()
         finally:
             server.close()
             with contextlib.suppress(TimeoutError):
@@ -183,11 +188,13 @@ class PolicyServer:
         if conversation.greeting is not None:
             await connection.send(conversation.greeting)
         dialogue = Dialogue(connection, conversation, self.metrics)
+        self._dialogues.add(dialogue)
         dialogue.begin()
         try:
             await connection.wait_closed()
         finally:
             dialogue.end()
+            self._dialogues.discard(dialogue)
         if connection.close_code not in ORDINARY_ENDS:
             log.warning("client %d: the connection was closed: %s", number, one_line(connection.protocol.close_exc))
 
@@ -224,7 +231,13 @@ class PolicyServer:
         given = request.headers.get_all("Authorization")
         return len(given) == 1 and hmac.compare_digest(given[0].encode(), f"Api-Key {key}".encode())
 
+    def _settle(self) -> None:
+        """See to the replies of clients that ask nothing more for now."""
+        for dialogue in list(self._dialogues):
+            dialogue.settle()
+
     def _metrics(self, connection: ServerConnection) -> Response:
+        self._settle()
         text = self.metrics.text(0 if self._records is None else self._records.dropped).decode()
         response = connection.respond(http.HTTPStatus.OK, text)
         del response.headers["Content-Type"]
