@@ -383,7 +383,8 @@ on: {machine}.
   asks {prefetch} steps ahead; all else is as it comes.
 - A stall is an action that comes more than one and a half control periods after the one before, whatever the reason:
   the machine's own hiccups count, too. The first table has the steps at which the executor had no action and waited.
-  Open loop and ensemble wait for their answers by design, the one at every chunk and the other in every step, which is a new chunk to it.
+  Open loop and ensemble wait for their answers by design, the one at every chunk and the other in every step, which is
+  a new chunk to it.
   Overruns count also the steps with which the loop catches up after an answer that it had to wait for, such as the
   first of an episode.
 """
