@@ -21,6 +21,7 @@ from taketwo.serving.environments import CustomConfig
 from taketwo.serving.records import RecordWriter, record_files
 from taketwo.serving.records_reader import RecordsError, read_records, read_runs, recording_files
 from taketwo.serving.records_replay import Place, replay
+from taketwo.serving.records_summary import pictures_in
 from taketwo.types import ActionChunk
 from taketwo.wire.protocol import decode, encode
 from tests.serving.support import served
@@ -654,3 +655,12 @@ def test_the_recorded_bytes_are_those_of_the_wire(tmp_path):
     assert decode(record["request"])["state"].dtype == np.float32
     np.testing.assert_array_equal(decode(record["response"])["actions"], answer["actions"])
     assert record["prompt_used"] == "by heart" and record["prompt_source"] == "checkpoint"
+
+
+def test_a_request_of_maps_in_a_thousand_maps_is_summed_up_like_any_other():
+    deep = {"images": {"top": np.zeros((4, 6, 3), np.uint8)}}
+    inner = deep
+    for _ in range(1000):
+        inner["further"] = {}
+        inner = inner["further"]
+    assert list(pictures_in(deep)) == [("images.top", (4, 6, 3))]

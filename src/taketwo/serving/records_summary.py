@@ -118,13 +118,23 @@ def summarize(run: Run, client: int | None = None) -> RunSummary:
     return RunSummary(run.header, list(clients.values()), dropped)
 
 
-def pictures_in(message: Any, place: str = "") -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Name and shape of each picture in a request; keys inside keys are joined by dots."""
-    if not isinstance(message, Mapping):
-        return
-    for key, value in message.items():
-        name = f"{place}{key}"
-        if isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim == 3:
-            yield name, value.shape
-        else:
-            yield from pictures_in(value, f"{name}.")
+DEEPEST = 8
+"""Maps in maps of a request that are looked into; a hostile one can have a thousand."""
+
+
+def pictures_in(message: Any) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Name and shape of each picture in a request; keys inside keys are joined by dots.
+
+    Maps that are deeper than `DEEPEST` hold no pictures that anybody means.
+    """
+    maps = [("", message, 1)]
+    while maps:
+        place, inside, depth = maps.pop()
+        if not isinstance(inside, Mapping) or depth > DEEPEST:
+            continue
+        for key, value in inside.items():
+            name = f"{place}{key}"
+            if isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim == 3:
+                yield name, value.shape
+            else:
+                maps.append((f"{name}.", value, depth + 1))
