@@ -100,8 +100,9 @@ class OpenpiConversation:
             except ValueError as error:
                 raise PolicyError(f"its answer cannot be sent: {error}") from error
             self._clock.answered(len(chunk.actions))
-            reply(Reply(data, afterwards=lambda: self._note(message, data, chunk, answer)))
             self._last_total_ms = (time.perf_counter() - self._began_s) * 1000
+            self._record(message, data, chunk, answer)  # before the client can ask for more, so that the order is right
+            reply(Reply(data, afterwards=lambda: self._client.note(chunk, answer)))
 
         return self._client.infer(observation, done, lambda error: reply(self._refusal(error, message)))
 
@@ -119,8 +120,7 @@ class OpenpiConversation:
         except ValueError as error:
             raise RequestError(f"the request cannot be read: {error}") from error
 
-    def _note(self, message: bytes | str, reply: bytes, chunk: ActionChunk, answer: Answer) -> None:
-        self._client.note(chunk, answer)
+    def _record(self, message: bytes | str, reply: bytes, chunk: ActionChunk, answer: Answer) -> None:
         self._client.record(
             "inference",
             request=message,
