@@ -75,11 +75,6 @@ class PromptRule:
         return EffectivePrompt(None, None, self._read, self._relayed)
 
 
-def effective_prompt(policy: Policy, observation: Observation, default_prompt: str | None = None) -> EffectivePrompt:
-    """The instruction that the policy will act on when it gets this observation and this default."""
-    return PromptRule(policy, default_prompt)(observation)
-
-
 def reads_prompt(policy: Policy) -> bool | None:
     """Whether the policy reads instructions; None for one that hands them on to another."""
     return None if isinstance(policy, RelaysPrompt) else isinstance(policy, ReadsPrompt)

@@ -67,7 +67,7 @@ class PolicyHost:
             policy = await _call(thread, partial(self._loans.policy, loan))
         except BaseException:
             if loan is Loan.OWN:
-                thread.close()
+                thread.close(wait_s=0)  # it may be making the policy yet, and the event loop waits for nobody
             raise
         return ClientPolicy(policy, thread, client, loan, self._loans)
 

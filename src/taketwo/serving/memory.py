@@ -15,7 +15,8 @@ def keep_freed_memory() -> None:
     """Have the allocator keep what is freed, up to 256 MB, in this process.
 
     Otherwise glibc gives the memory of each picture back to the system and gets it anew for the next one, page by page:
-    with pictures of 150 kB that is a tenth of a server's work. Elsewhere than on glibc it does nothing.
+    with pictures of 150 kB, a server of eight clients answered 4 to 9 % fewer requests a second. Elsewhere than on
+    glibc it does nothing.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -1,1 +1,1 @@
-"""The wire between policies and those who ask them: openpi's protocol, and the client's end of it."""
+"""The wire between policies and those who ask them: message formats, and the client's end of each protocol."""
