@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from taketwo.errors import ConfigError, PolicyError
+from taketwo.serving.connection import ServedConnection
 from taketwo.serving.server import bind
 from taketwo.types import ActionChunk
 from tests.serving.support import Counting, Looking, Waiting, observation, served, silent_connection
@@ -437,3 +438,18 @@ def test_a_server_ends_within_seconds_whatever_its_clients_and_its_policy_do():
     policy.may_answer.set()
     silent.close()
     assert time.monotonic() - began < 20
+
+
+def test_who_has_got_an_answer_finds_it_counted(monkeypatch):
+    answer = ServedConnection.answer
+
+    def slowly(connection, data):
+        answer(connection, data)
+        time.sleep(0.2)  # the client has the answer, and the thread that sent it has not gone on
+
+    monkeypatch.setattr(ServedConnection, "answer", slowly)
+    with served(Counting) as server:
+        server.client().infer(observation())
+        text = get(f"{server.url}/metrics")[1]
+    assert "taketwo_requests_in_progress 0.0" in text
+    assert 'taketwo_requests_total{outcome="answered"} 1.0' in text

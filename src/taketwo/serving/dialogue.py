@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections import deque
 
@@ -30,6 +31,7 @@ class Dialogue:
         self._metrics = metrics
         self._waiting: deque[Message] = deque()
         self._replies: deque[tuple[Reply, float]] = deque()  # sent, and not yet seen to; one at most
+        self._replying = threading.Lock()  # held from sending a reply until `_replies` has it
         self._busy = self._ended = False
         self._began_s = 0.0
 
@@ -46,10 +48,13 @@ class Dialogue:
             self._metrics.abandoned()
 
     def settle(self) -> None:
-        """See to a reply that was sent: log, metrics, recording."""
-        if self._ended or not self._replies:
+        """See to a reply that was sent: log, metrics, recording. Who has got an answer finds it counted."""
+        if self._ended:
             return
-        reply, ended_s = self._replies.popleft()
+        with self._replying:
+            if not self._replies:
+                return
+            reply, ended_s = self._replies.popleft()
         self._busy = False
         self._metrics.replied(reply.outcome, ended_s - self._began_s)
         reply.afterwards()
@@ -75,9 +80,10 @@ class Dialogue:
     def _reply(self, reply: Reply) -> None:
         """Send a reply, from whatever thread."""
         ended_s = time.perf_counter()
-        if reply.data is not None:
-            self._connection.answer(reply.data)
-        self._replies.append((reply, ended_s))
+        with self._replying:
+            if reply.data is not None:
+                self._connection.answer(reply.data)
+            self._replies.append((reply, ended_s))
         if self._waiting:
             with contextlib.suppress(RuntimeError):  # the server has ended
                 self._loop.call_soon_threadsafe(self.go_on)
