@@ -30,7 +30,7 @@ class Keep:
 
 def run_session(environment=None, controller=None, sinks=(), **options):
     """Run a session of the point; options that Session takes by keyword go there, the rest to its config."""
-    keywords = {key: options.pop(key) for key in ("prompt", "clock") if key in options}
+    keywords = {key: options.pop(key) for key in ("prompt", "clock", "commands") if key in options}
     environment = environment or PointEnvironment()
     return Session(
         environment, controller or SteeringController(), SessionConfig(**options), list(sinks), **keywords

@@ -179,6 +179,21 @@ class RunningChunk:
     delay_steps: int
 
 
+@dataclass(frozen=True, slots=True)
+class FailureEstimate:
+    """What a monitor says at one step.
+
+    Attributes:
+        p_fail: probability that the episode will fail, from 0 to 1.
+        high: from here on it counts as failing.
+        low: down from here it no longer does.
+    """
+
+    p_fail: float
+    high: float
+    low: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Decision:
     """One control step's action, before and after filters and guard.
@@ -189,6 +204,7 @@ class Decision:
         guarded: whether the guard held dimensions back.
         intervention: whether another than the policy decided, such as a person who took over.
         prompt_used: the prompt that the chunk behind this action was made with, where known.
+        failure: what the monitor says, where there is one.
     """
 
     asked: FloatArray
@@ -196,6 +212,7 @@ class Decision:
     guarded: bool = False
     intervention: bool = False
     prompt_used: str | None = None
+    failure: FailureEstimate | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

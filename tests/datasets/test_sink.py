@@ -12,6 +12,7 @@ from taketwo.datasets.metadata import Info, load_episodes, load_notes, load_task
 from taketwo.datasets.reader import Dataset
 from taketwo.datasets.sink import DatasetConfig
 from taketwo.errors import ConfigError, DatasetError, RecordingError
+from taketwo.session.commands import Commands
 from taketwo.session.config import SessionConfig
 from taketwo.session.events import EpisodeStart, StepTaken
 from taketwo.session.loop import Session
@@ -165,7 +166,7 @@ class DiscardsTheSecond:
     name, lossless, required = "operator", True, True
 
     def __init__(self):
-        self.session = None
+        self.commands = Commands()
         self.episodes = []
 
     def cameras(self, frame):
@@ -175,15 +176,15 @@ class DiscardsTheSecond:
         if isinstance(event, EpisodeStart):
             self.episodes.append(event.episode)
         if isinstance(event, StepTaken) and len(self.episodes) == 2 and event.index == 3:
-            self.session.discard_episode()
+            self.commands.discard_episode()
 
 
 def test_a_discarded_take_leaves_no_frame_and_is_taken_again(root):
     environment = NumberedPoint()
     sink = DatasetConfig(root=root).make(environment.spec, 50.0)
     operator = DiscardsTheSecond()
-    session = Session(environment, SteeringController(0.02), SessionConfig(num_episodes=3, seed=4), [sink, operator])
-    operator.session = session
+    config = SessionConfig(num_episodes=3, seed=4)
+    session = Session(environment, SteeringController(0.02), config, [sink, operator], commands=operator.commands)
     result = session.run()
     assert result.fault is None
     outcomes = [episode.outcome for episode in result.episodes]

@@ -7,6 +7,7 @@ import pytest
 
 from taketwo.errors import ConfigError, EnvironmentFault, PolicyError
 from taketwo.seeding import episode_seed
+from taketwo.session.commands import Commands
 from taketwo.session.config import SessionConfig
 from taketwo.session.events import EpisodeEnd, EpisodeStart, SessionEnd, SessionStart, StepTaken, TerminalObservation
 from taketwo.session.loop import Session
@@ -262,10 +263,11 @@ def test_a_stop_ends_the_episode_under_way_and_the_session():
         def decide(self, observation):
             self.count += 1
             if self.count == 10:
-                session.request_stop("enough")
+                commands.stop("enough")
             return super().decide(observation)
 
-    session = Session(environment, StopsAtTen(), SessionConfig(num_episodes=3), [keep])
+    commands = Commands()
+    session = Session(environment, StopsAtTen(), SessionConfig(num_episodes=3), [keep], commands=commands)
     result = session.run()
     (episode,) = result.episodes
     assert (episode.steps, episode.outcome, episode.reason) == (10, Outcome.STOPPED, "enough")
@@ -306,10 +308,11 @@ def test_an_episode_keeps_its_prompts_and_the_steps_that_the_guard_held_back():
 def test_a_step_that_fails_because_it_is_stopped_is_no_fault():
     class WaitsForever(SteeringController):
         def decide(self, observation):
-            session.request_stop("enough")
+            commands.stop("enough")
             raise PolicyError("the connection was closed")
 
-    session = Session(PointEnvironment(), WaitsForever(), SessionConfig(num_episodes=1))
+    commands = Commands()
+    session = Session(PointEnvironment(), WaitsForever(), SessionConfig(num_episodes=1), commands=commands)
     result = session.run()
     assert result.fault is None
     assert result.episodes[0].outcome is Outcome.STOPPED

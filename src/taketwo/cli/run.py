@@ -9,9 +9,9 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from taketwo.cli.config import RunConfig, source_of
 from taketwo.cli.flags import read_flags
@@ -31,6 +31,7 @@ from taketwo.policies.base import Policy, ReportsOutages
 from taketwo.recording.naming import cannot_write, make_folder
 from taketwo.recording.session_file import SessionFile
 from taketwo.recording.video import VideoSink
+from taketwo.session.commands import Commands
 from taketwo.session.loop import Session, SessionResult
 from taketwo.session.sinks import Sink
 from taketwo.types import EnvironmentSpec, Outcome
@@ -61,6 +62,24 @@ Dashes and underscores in names are alike; lists are a,b and mappings {a: 1}.
 Exit status: 0 when the session has ended as planned, even if episodes failed;
 1 on a fault; 2 for a wrong flag; 130 after Ctrl-C and 143 after SIGTERM, with
 everything saved. A second Ctrl-C stops at once."""
+
+
+class Hurry:
+    """Closes a policy that gives no answer `STOP_GRACE_S` after the operator has asked to stop, which ends its wait."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._timer = threading.Timer(STOP_GRACE_S, closing, ("the policy", controller.close))
+        self._timer.daemon = True
+
+    def begin(self) -> None:
+        """The operator has asked; once."""
+        self._timer.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
 
 
 def main(words: Sequence[str]) -> int:
@@ -114,16 +133,19 @@ def run(config: RunConfig, source: Source) -> int:
             not_begun.callback(closing, "the dataset", dataset.abandon)
             config = _with_new_seeds(config, dataset)
         session_file = SessionFile(config.output_dir, config.video.subsample)
+        hurry = Hurry(controller)
+        commands = Commands(on_stop=hurry.begin)
         session = Session(
             prompted,
             controller,
             config.session,
             [session_file, *_sinks(video, dataset, progress), *watchers],
             prompt=prompt,
+            commands=commands,
             described_as=to_plain(config),
         )
         not_begun.pop_all()
-        with _stopping(session, controller) as signals:
+        with hurry, stopping(commands.stop, "stopping after this step and saving") as signals:
             result = _run(session, progress, video)
         if dataset is not None:
             closing("the dataset", dataset.abandon)  # where it failed without being told
@@ -259,26 +281,6 @@ def _sinks(
         yield dataset
     if progress is not None:
         yield progress
-
-
-@contextmanager
-def _stopping(session: Session, controller: Controller) -> Iterator[list[signal.Signals]]:
-    """On Ctrl-C or SIGTERM, end the session in order; on a second one, at once. Yields the signals that came.
-
-    A policy that gives no answer gets `STOP_GRACE_S` and is then closed, which ends its wait.
-    """
-    hurry = threading.Timer(STOP_GRACE_S, closing, ("the policy", controller.close))
-    hurry.daemon = True
-
-    def stop(reason: str) -> None:
-        session.request_stop(reason)
-        hurry.start()
-
-    try:
-        with stopping(stop, "stopping after this step and saving") as came:
-            yield came
-    finally:
-        hurry.cancel()
 
 
 def _run(session: Session, progress: PlainProgress | LiveProgress | None, video: VideoSink | None) -> SessionResult:

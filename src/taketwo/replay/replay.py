@@ -13,6 +13,7 @@ from taketwo.errors import ConfigError, one_line
 from taketwo.replay.comparison import Difference, StateCheck, TraceCheck
 from taketwo.replay.episode import ReplayedEpisode
 from taketwo.replay.playback import AtItsStart, Playback, played_spec
+from taketwo.session.commands import Commands
 from taketwo.session.config import SessionConfig
 from taketwo.session.loop import Session
 from taketwo.session.sinks import Sink
@@ -162,7 +163,7 @@ class Replay:
         # At a slow rate a servo would jump from one action to the next: then the ramp is slower rather than coarser.
         ramp_step = ramp_speed / max(self._max_hz, spec.control_hz)
         self._playback = Playback(episode.actions, ramp_step if self.start is Start.RAMPED else None)
-        self._session: Session | None = None
+        self._commands: Commands | None = None  # while it runs
 
     @property
     def spec(self) -> EnvironmentSpec:
@@ -173,8 +174,8 @@ class Replay:
     def request_stop(self, reason: str) -> None:
         """Send no further action. Callable from any thread and from a signal handler."""
         self._playback.stop()
-        if self._session is not None:
-            self._session.request_stop(reason)
+        if self._commands is not None:
+            self._commands.stop(reason)
 
     def run(self, sinks: Sequence[Sink] = (), described_as: Mapping[str, Any] | None = None) -> Replayed:
         """Play it to its end.
@@ -191,15 +192,17 @@ class Replay:
         first = episode.trace.state(0) if exact and episode.trace is not None else None
         placed = AtItsStart(self._environment, lambda: self._playback.done, seed, first, self.spec.name)
         check = self._check()
-        self._session = Session(
+        self._commands = Commands()
+        session = Session(
             Traced(placed) if exact else placed,
             self._playback,
             SessionConfig(seed=seed or 0, num_episodes=1, max_hz=self._max_hz, success=episode.success),
             [*sinks, *([check] if check is not None else [])],
+            commands=self._commands,
             clock=self._playback,
             described_as=described_as,
         )
-        result = self._session.run()
+        result = session.run()
         played = result.episodes[0]
         return Replayed(
             episode=episode.index,

@@ -56,6 +56,23 @@ class StepTaken:
     late_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Intervention:
+    """Somebody steps in, before the step that follows.
+
+    Attributes:
+        index: that step, within the episode.
+        frame: its session-wide number.
+        kind: what is done, such as `retry`: the policy begins again from where the robot stands.
+        reason: who wanted it, and why.
+    """
+
+    index: int
+    frame: int
+    kind: str
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TerminalObservation:
     """The last observation of an episode, which no action follows. Missing only where the reset failed."""
@@ -84,4 +101,4 @@ class SessionEnd:
     reason: str
 
 
-Event = SessionStart | EpisodeStart | StepTaken | TerminalObservation | EpisodeEnd | SessionEnd
+Event = SessionStart | EpisodeStart | StepTaken | Intervention | TerminalObservation | EpisodeEnd | SessionEnd

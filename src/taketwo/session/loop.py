@@ -20,11 +20,13 @@ from taketwo.errors import (
 )
 from taketwo.seeding import episode_seed
 from taketwo.session.clock import Clock, MonotonicClock, Pacer
+from taketwo.session.commands import Commands
 from taketwo.session.config import SessionConfig
 from taketwo.session.events import (
     EpisodeEnd,
     EpisodeStart,
     Event,
+    Intervention,
     SessionEnd,
     SessionStart,
     StepTaken,
@@ -45,6 +47,9 @@ from taketwo.types import (
 )
 
 log = logging.getLogger(__name__)
+
+PAUSE_LOOK_S = 0.02
+"""How often a paused session looks whether it may go on."""
 
 
 class Environment(Protocol):
@@ -132,6 +137,7 @@ class Session:
         sinks: Sequence[Sink] = (),
         *,
         prompt: Callable[[], str | None] = lambda: None,
+        commands: Commands | None = None,
         clock: Clock | None = None,
         described_as: Mapping[str, Any] | None = None,
     ) -> None:
@@ -139,6 +145,7 @@ class Session:
 
         Args:
             prompt: gives the instruction put into each observation, or None to keep the environment's.
+            commands: where the operator's commands come from.
             described_as: the resolved configuration as plain values, for the recordings.
         """
         self.control_hz = config.max_hz or environment.spec.control_hz
@@ -147,6 +154,7 @@ class Session:
         self._config = config
         self._sinks = sinks
         self._prompt = prompt
+        self._commands = commands or Commands()
         self._clock = clock or MonotonicClock()
         self._described_as = described_as or {}
         self._pacer = Pacer(self._clock, config.max_hz)
@@ -154,22 +162,9 @@ class Session:
         self._frame_limit = math.inf
         if config.total_seconds is not None:
             self._frame_limit = max(2, round(config.total_seconds * self.control_hz))
-        self._stop_reason: str | None = None
-        self._discard_reason: str | None = None
         self._threads: list[SinkThread] = []
         self._episodes: list[Episode] = []
         self._steps = self._frames = 0
-
-    def request_stop(self, reason: str = "stopped by the operator") -> None:
-        """End the session after the step under way. Callable from any thread and from a signal handler."""
-        self._stop_reason = reason
-
-    def discard_episode(self, reason: str = "discarded by the operator") -> None:
-        """End the episode under way after this step, keep nothing of it, and take it again with the same seed.
-
-        Callable from any thread and from a signal handler.
-        """
-        self._discard_reason = reason
 
     def run(self) -> SessionResult:
         """Run to the end. What goes wrong inside is told by `SessionResult.fault`, not raised."""
@@ -214,17 +209,17 @@ class Session:
     def _run_episode(self, info: EpisodeInfo) -> Exception | None:
         tally = Tally(first_frame=self._frames)
         fault = None
-        self._discard_reason = None
+        self._commands.begin_episode()
         self._publish(EpisodeStart(info))
         try:
             outcome, reason = self._take_steps(info, tally)
         except KeyboardInterrupt:
-            self.request_stop("interrupted by the operator")
+            self._commands.stop("interrupted by the operator")
             outcome, reason = Outcome.STOPPED, "interrupted by the operator"
         except Exception as error:
             log.debug("episode %d ends by a fault", info.index, exc_info=True)
-            if self._stop_reason is not None:  # whoever stops may close what the step waits for
-                outcome, reason = Outcome.STOPPED, f"{self._stop_reason}; then: {error}"
+            if self._commands.stop_reason is not None:  # whoever stops may close what the step waits for
+                outcome, reason = Outcome.STOPPED, f"{self._commands.stop_reason}; then: {error}"
             else:
                 fault, outcome, reason = error, Outcome.FAULT, str(error) or type(error).__name__
         episode = tally.finish(info, outcome, reason)
@@ -242,8 +237,13 @@ class Session:
         self._pacer.start()
         try:
             while (ending := self._ending(tally)) is None:
+                if self._commands.waits:
+                    began += self._pause()
+                    observation = self._prompted(observation)  # it may have been edited meanwhile
+                    continue
                 late_s = self._pacer.wait()
                 time_s = self._clock.now() - began
+                self._retry_if_asked(info, tally, observation)
                 decision, result = self._step(observation)
                 if tally.steps + 1 >= self._episode_limit and not result.terminated:
                     result = replace(result, truncated=True)
@@ -259,9 +259,23 @@ class Session:
             raise
         self._pacer.wait()
         self._show_terminal(tally, observation, began)
-        if self._discard_reason is not None:  # it came while the end was shown
-            return Outcome.DISCARDED, self._discard_reason
-        return ending
+        return self._operators_verdict(ending)  # it may have come while the end was shown
+
+    def _pause(self) -> float:
+        """Wait until there is something to do again; returns how long that took, in seconds."""
+        paused_at = self._clock.now()
+        while self._commands.waits:
+            self._clock.sleep_until(self._clock.now() + PAUSE_LOOK_S)
+        self._pacer.start()
+        return self._clock.now() - paused_at
+
+    def _retry_if_asked(self, info: EpisodeInfo, tally: Tally, observation: Observation) -> None:
+        reason = self._commands.take_retry()
+        if reason is None:
+            return
+        with blaming(PolicyError, "the policy failed to reset"):
+            self._controller.reset(info, observation)
+        self._publish(Intervention(tally.steps, self._frames, "retry", reason))
 
     def _step(self, observation: Observation) -> tuple[Decision, StepResult]:
         with blaming(PolicyError, "the policy failed"):
@@ -283,20 +297,29 @@ class Session:
         failure = self._sink_failure()
         if failure is not None:
             raise failure
-        if self._discard_reason is not None:
-            return Outcome.DISCARDED, self._discard_reason
+        if self._commands.discard_reason is not None:
+            return Outcome.DISCARDED, self._commands.discard_reason
         verdict = tally.verdict(self._config.success)
         if verdict is not None:
             return verdict
-        reason = self._cut_short()
+        reason = self._cut_short() or self._commands.end_reason
         if reason is None:
             return None
         return Outcome.STOPPED, f"{reason}; it had been solved" if tally.solved_ever else reason
 
+    def _operators_verdict(self, ending: tuple[Outcome, str]) -> tuple[Outcome, str]:
+        """How the episode ended, unless the operator says otherwise."""
+        if self._commands.discard_reason is not None:
+            return Outcome.DISCARDED, self._commands.discard_reason
+        if self._commands.marked is None:
+            return ending
+        marked = Outcome.SUCCESS if self._commands.marked else Outcome.FAILURE
+        return marked, f"marked a {marked} by the operator; {ending[1]}"
+
     def _cut_short(self) -> str | None:
         """Why no further step may be taken, or None."""
-        if self._stop_reason is not None:
-            return self._stop_reason
+        if self._commands.stop_reason is not None:
+            return self._commands.stop_reason
         if self._config.max_total_steps is not None and self._steps >= self._config.max_total_steps:
             return f"the session reached its {self._config.max_total_steps} steps"
         if self._frames + 1 >= self._frame_limit:  # one frame is left for the terminal observation

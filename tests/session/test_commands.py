@@ -1,0 +1,191 @@
+"""What an operator asks for, and what the session makes of it."""
+
+import threading
+
+import pytest
+
+from taketwo.session.commands import Commands
+from taketwo.session.events import EpisodeStart, Intervention, StepTaken
+from taketwo.testing import SteeringController
+from taketwo.types import Outcome
+from tests.support import Keep, run_session
+
+
+class At:
+    """A controller that does something at a step of its life."""
+
+    def __init__(self, **actions):
+        self._controller = SteeringController()
+        self._actions = {int(name.removeprefix("step_")): action for name, action in actions.items()}
+        self.steps = 0
+        self.resets = []
+
+    stalls = 0
+
+    def reset(self, episode, observation):
+        self.resets.append((self.steps, observation.state.copy()))
+        self._controller.reset(episode, observation)
+
+    def decide(self, observation):
+        self.steps += 1
+        if self.steps in self._actions:
+            self._actions[self.steps]()
+        return self._controller.decide(observation)
+
+
+def outcomes(result):
+    return [(episode.index, str(episode.outcome), episode.reason) for episode in result.episodes]
+
+
+def test_an_episode_that_the_operator_ends_is_kept_and_is_no_attempt():
+    commands = Commands()
+    result = run_session(controller=At(step_3=commands.end_episode), commands=commands, num_episodes=2)
+    ended, whole = result.episodes
+    assert (ended.steps, ended.outcome, ended.reason) == (3, Outcome.STOPPED, "ended by the operator")
+    assert (whole.index, whole.outcome) == (1, Outcome.SUCCESS)
+    assert result.reason == "all episodes done"
+
+
+@pytest.mark.parametrize(("verdict", "outcome"), [(True, Outcome.SUCCESS), (False, Outcome.FAILURE)])
+def test_the_operators_verdict_counts_when_he_ends_the_episode(verdict, outcome):
+    commands = Commands()
+
+    def judge():
+        commands.mark(verdict)
+        commands.end_episode()
+
+    (episode,) = run_session(controller=At(step_3=judge), commands=commands, num_episodes=1).episodes
+    assert episode.outcome is outcome
+    assert episode.reason == f"marked a {outcome} by the operator; ended by the operator"
+
+
+def test_the_operators_verdict_goes_before_the_environments():
+    commands = Commands()
+    result = run_session(controller=At(step_3=lambda: commands.mark(False)), commands=commands, num_episodes=2)
+    marked, unmarked = result.episodes
+    assert marked.outcome is Outcome.FAILURE
+    assert marked.terminated
+    assert unmarked.outcome is Outcome.SUCCESS
+
+
+def test_a_verdict_may_be_taken_back():
+    commands = Commands()
+    controller = At(step_3=lambda: commands.mark(False), step_5=lambda: commands.mark(None))
+    (episode,) = run_session(controller=controller, commands=commands, num_episodes=1).episodes
+    assert episode.outcome is Outcome.SUCCESS
+    assert "marked" not in episode.reason
+
+
+def test_a_discarded_episode_is_discarded_whatever_it_was_marked():
+    commands = Commands()
+
+    def discard():
+        commands.mark(True)
+        commands.discard_episode()
+
+    result = run_session(controller=At(step_3=discard), commands=commands, num_episodes=1)
+    assert [episode.outcome for episode in result.episodes] == [Outcome.DISCARDED, Outcome.SUCCESS]
+    assert [episode.index for episode in result.episodes] == [0, 0]
+
+
+def test_what_was_asked_of_one_episode_does_not_reach_the_next():
+    commands = Commands()
+    keep = Keep()
+    result = run_session(controller=At(step_3=commands.end_episode), commands=commands, num_episodes=3, sinks=[keep])
+    assert [str(episode.outcome) for episode in result.episodes] == ["stopped", "success", "success"]
+    assert len(keep.of(EpisodeStart)) == 3
+
+
+def test_a_pause_takes_no_step_until_the_operator_goes_on():
+    commands, keep = Commands(), Keep()
+    taken = []
+
+    def pause():
+        commands.pause()
+        timer = threading.Timer(0.3, go_on)
+        timer.start()
+
+    def go_on():
+        taken.append(controller.steps)
+        commands.resume()
+
+    controller = At(step_3=pause)
+    result = run_session(controller=controller, commands=commands, num_episodes=1, max_hz=200.0, sinks=[keep])
+    assert taken == [3]
+    assert result.episodes[0].outcome is Outcome.SUCCESS
+    assert result.loop.overruns <= 2  # the pause itself is no lateness
+    assert result.loop.lost_s == 0
+    gaps = [after.time_s - before.time_s for before, after in zip(keep.steps, keep.steps[1:], strict=False)]
+    assert max(gaps) < 0.25  # nor is it part of the episode's time
+
+
+@pytest.mark.parametrize(
+    ("command", "outcome"),
+    [("stop", Outcome.STOPPED), ("end_episode", Outcome.STOPPED), ("discard_episode", Outcome.DISCARDED)],
+)
+def test_a_paused_episode_can_be_ended(command, outcome):
+    commands = Commands()
+
+    def pause():
+        commands.pause()
+        threading.Timer(0.1, end).start()
+
+    def end():
+        getattr(commands, command)()
+        commands.resume()
+
+    result = run_session(controller=At(step_3=pause), commands=commands, num_episodes=1)
+    assert (result.episodes[0].steps, result.episodes[0].outcome) == (3, outcome)
+
+
+def test_a_paused_session_can_be_stopped_without_going_on():
+    commands = Commands()
+
+    def pause():
+        commands.pause()
+        threading.Timer(0.1, commands.stop).start()
+
+    result = run_session(controller=At(step_3=pause), commands=commands, num_episodes=3)
+    assert outcomes(result) == [(0, "stopped", "stopped by the operator")]
+
+
+def test_a_prompt_edited_during_a_pause_is_in_the_next_observation():
+    commands, keep = Commands(), Keep()
+    prompt = ["left"]
+
+    def pause():
+        commands.pause()
+        threading.Timer(0.1, edit).start()
+
+    def edit():
+        prompt[0] = "right"
+        commands.resume()
+
+    run_session(
+        controller=At(step_3=pause), commands=commands, num_episodes=1, sinks=[keep], prompt=lambda: prompt[0]
+    )
+    assert [step.observation.prompt for step in keep.steps[:4]] == ["left", "left", "left", "right"]
+
+
+def test_a_retry_begins_policy_and_filters_anew_from_where_the_robot_stands():
+    commands, keep = Commands(), Keep()
+    controller = At(step_3=lambda: commands.retry("it looks lost"))
+    result = run_session(controller=controller, commands=commands, num_episodes=1, sinks=[keep])
+    (intervention,) = keep.of(Intervention)
+    assert (intervention.index, intervention.frame) == (3, 3)
+    assert (intervention.kind, intervention.reason) == ("retry", "it looks lost")
+    (first, _), (again, state) = controller.resets
+    assert (first, again) == (0, 3)
+    following = next(step for step in keep.of(StepTaken) if step.index == 3)
+    assert state.tolist() == following.observation.state.tolist()
+    assert keep.events.index(intervention) < keep.events.index(following)
+    assert result.episodes[0].outcome is Outcome.SUCCESS
+
+
+def test_only_the_first_stop_counts():
+    told = []
+    commands = Commands(on_stop=lambda: told.append(commands.stop_reason))
+    commands.stop("first")
+    commands.stop("second")
+    assert told == ["first"]
+    assert commands.stop_reason == "first"
