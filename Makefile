@@ -54,12 +54,13 @@ $(VENV)/run.stamp: $(BIN)/uv requirements/run.txt pyproject.toml
 	touch $@
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp requirements/dev.txt requirements/vla-eval.txt
+	scripts/install_system_packages.sh chromium ffmpeg xdotool xvfb
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --requirement requirements/dev.txt --requirement requirements/vla-eval.txt
 	touch $@
 
 pins: setup  ## Pin anew what pyproject.toml asks for.
-	$(COMPILE) --upgrade --extra aloha --override requirements/overrides.txt --output-file requirements/run.txt
-	$(COMPILE) --upgrade --extra aloha --extra gym --extra view --extra hub --group dev --override requirements/overrides.txt \
+	$(COMPILE) --upgrade --extra aloha --extra live --override requirements/overrides.txt --output-file requirements/run.txt
+	$(COMPILE) --upgrade --extra aloha --extra gym --extra live --extra window --extra view --extra hub --group dev --override requirements/overrides.txt \
 		--constraint requirements/run.txt --output-file requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --upgrade requirements/bench-openpi.in \
