@@ -273,6 +273,7 @@ class Episode:
         frames: observations shown, terminal one included where there was one.
         reason: one sentence telling why it ended so.
         guarded_steps: steps in which the guard held something back.
+        interventions: how often somebody stepped in.
         prompts: the instructions that its observations carried, in order, each change once.
     """
 
@@ -288,4 +289,5 @@ class Episode:
     reward_sum: float
     reward_max: float
     guarded_steps: int = 0
+    interventions: int = 0
     prompts: tuple[str, ...] = ()

@@ -60,6 +60,7 @@ def test_the_final_file_tells_everything(tmp_path):
         "reward_max": None,
         "first_frame": 6,
         "guarded_steps": 0,
+        "interventions": 0,
         "prompts": [],
     }
     assert [episode["first_frame"] for episode in told["episodes"]] == [0, 6, 10]
@@ -72,6 +73,7 @@ def test_the_final_file_tells_everything(tmp_path):
         "jitter_ms_p99": None,
         "stalls": 2,
         "lost_s": 0.5,
+        "paused_s": 0.0,
         "waited_s": {"video": 0.25},
         "dropped": {"video": 0},
     }

@@ -115,6 +115,7 @@ def test_a_pause_takes_no_step_until_the_operator_goes_on():
     assert result.episodes[0].outcome is Outcome.SUCCESS
     assert result.loop.overruns <= 2  # the pause itself is no lateness
     assert result.loop.lost_s == 0
+    assert result.loop.paused_s > 0.25
     gaps = [after.time_s - before.time_s for before, after in zip(keep.steps, keep.steps[1:], strict=False)]
     assert max(gaps) < 0.25  # nor is it part of the episode's time
 
@@ -161,9 +162,7 @@ def test_a_prompt_edited_during_a_pause_is_in_the_next_observation():
         prompt[0] = "right"
         commands.resume()
 
-    run_session(
-        controller=At(step_3=pause), commands=commands, num_episodes=1, sinks=[keep], prompt=lambda: prompt[0]
-    )
+    run_session(controller=At(step_3=pause), commands=commands, num_episodes=1, sinks=[keep], prompt=lambda: prompt[0])
     assert [step.observation.prompt for step in keep.steps[:4]] == ["left", "left", "left", "right"]
 
 
@@ -179,7 +178,8 @@ def test_a_retry_begins_policy_and_filters_anew_from_where_the_robot_stands():
     following = next(step for step in keep.of(StepTaken) if step.index == 3)
     assert state.tolist() == following.observation.state.tolist()
     assert keep.events.index(intervention) < keep.events.index(following)
-    assert result.episodes[0].outcome is Outcome.SUCCESS
+    (episode,) = result.episodes
+    assert (episode.outcome, episode.interventions) == (Outcome.SUCCESS, 1)
 
 
 def test_only_the_first_stop_counts():

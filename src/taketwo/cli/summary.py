@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from taketwo.cli.progress import STYLES
 from taketwo.cli.tables import print_table
+from taketwo.cli.wording import said_count
 from taketwo.errors import one_line
 from taketwo.session.loop import SessionResult
 from taketwo.session.punctuality import KEPT_UP
@@ -92,6 +93,11 @@ def _totals(result: SessionResult, max_hz: float, outage_s: float) -> list[tuple
     ]
     if result.fault is None:  # a fault is told last, in full
         rows.append(("ended", one_line(result.reason)))
+    if result.loop.paused_s:
+        rows.append(("", f"paused for {result.loop.paused_s:.1f} s"))
+    interventions = sum(episode.interventions for episode in result.episodes)
+    if interventions:
+        rows.append(("retries", f"{said_count(interventions, 'intervention')} within episodes"))
     guarded = sum(episode.guarded_steps for episode in result.episodes)
     if guarded:
         rows.append(("guard", f"held the receiving arm back in {guarded} of {steps} steps"))

@@ -94,6 +94,7 @@ class SessionFile:
                 "jitter_ms_p99": loop.jitter_ms_p99,
                 "stalls": loop.stalls,
                 "lost_s": loop.lost_s,
+                "paused_s": loop.paused_s,
                 "waited_s": result.waited_s,
                 "dropped": result.dropped,
             },
@@ -159,6 +160,7 @@ def described(episode: Episode, subsample: int) -> dict[str, Any]:
         "reward_sum": episode.reward_sum,
         "reward_max": episode.reward_max,
         "guarded_steps": episode.guarded_steps,
+        "interventions": episode.interventions,
         "prompts": list(episode.prompts),
         "first_frame": video_frame(episode.first_frame, subsample),
     }

@@ -96,7 +96,8 @@ class LoopStats:
         jitter_ms_p99: the same, 99th percentile.
         stalls: waits for an action that was not ready.
         lost_s: time given up after delays too long to catch up with.
-        wall_s: from the first reset to the last episode's end.
+        wall_s: from the first reset to the last episode's end, without pauses.
+        paused_s: how long the operator had it pause.
     """
 
     overruns: int
@@ -105,6 +106,7 @@ class LoopStats:
     stalls: int
     lost_s: float
     wall_s: float
+    paused_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,7 @@ class Session:
         self._threads: list[SinkThread] = []
         self._episodes: list[Episode] = []
         self._steps = self._frames = 0
+        self._paused_s = 0.0
 
     def run(self) -> SessionResult:
         """Run to the end. What goes wrong inside is told by `SessionResult.fault`, not raised."""
@@ -189,7 +192,8 @@ class Session:
                 jitter_ms_p99=self._pacer.jitter_ms(99),
                 stalls=self._controller.stalls,
                 lost_s=self._pacer.lost_s,
-                wall_s=wall_s,
+                wall_s=wall_s - self._paused_s,
+                paused_s=self._paused_s,
             ),
             waited_s={thread.sink.name: thread.waited_s for thread in self._threads},
             dropped={thread.sink.name: thread.dropped for thread in self._threads},
@@ -267,7 +271,9 @@ class Session:
         while self._commands.waits:
             self._clock.sleep_until(self._clock.now() + PAUSE_LOOK_S)
         self._pacer.start()
-        return self._clock.now() - paused_at
+        waited_s = self._clock.now() - paused_at
+        self._paused_s += waited_s
+        return waited_s
 
     def _retry_if_asked(self, info: EpisodeInfo, tally: Tally, observation: Observation) -> None:
         reason = self._commands.take_retry()
@@ -275,6 +281,7 @@ class Session:
             return
         with blaming(PolicyError, "the policy failed to reset"):
             self._controller.reset(info, observation)
+        tally.interventions += 1
         self._publish(Intervention(tally.steps, self._frames, "retry", reason))
 
     def _step(self, observation: Observation) -> tuple[Decision, StepResult]:

@@ -25,6 +25,7 @@ class Tally:
     solved_ever: bool = False
     solved_last: bool = False
     guarded_steps: int = 0
+    interventions: int = 0
     prompts: list[str] = field(default_factory=list)
 
     def add(self, observation: Observation, decision: Decision, result: StepResult) -> None:
@@ -69,6 +70,7 @@ class Tally:
             reward_sum=self.reward_sum,
             reward_max=self.reward_max if self.steps else 0.0,
             guarded_steps=self.guarded_steps,
+            interventions=self.interventions,
             prompts=tuple(self.prompts),
         )
 
