@@ -204,6 +204,7 @@ class Decision:
         guarded: whether the guard held dimensions back.
         intervention: whether another than the policy decided, such as a person who took over.
         prompt_used: the prompt that the chunk behind this action was made with, where known.
+        prompt_read: whether the policy reads prompts at all; None where it does not tell.
         failure: what the monitor says, where there is one.
     """
 
@@ -212,6 +213,7 @@ class Decision:
     guarded: bool = False
     intervention: bool = False
     prompt_used: str | None = None
+    prompt_read: bool | None = None
     failure: FailureEstimate | None = None
 
 

@@ -113,8 +113,10 @@ def test_a_measured_state_that_is_not_finite_is_a_fault_that_names_the_value():
 
 
 def test_the_prompt_behind_the_action_is_in_the_decision():
-    controller = controller_of(lambda k: ActionChunk(np.zeros((2, 1)), prompt_used=f"prompt {k}"))
-    assert [d.prompt_used for d in decisions(controller, 3)] == ["prompt 0", "prompt 0", "prompt 1"]
+    controller = controller_of(lambda k: ActionChunk(np.zeros((2, 1)), prompt_used=f"prompt {k}", prompt_read=k == 0))
+    made = decisions(controller, 3)
+    assert [d.prompt_used for d in made] == ["prompt 0", "prompt 0", "prompt 1"]
+    assert [d.prompt_read for d in made] == [True, True, False]
 
 
 def test_closing_closes_the_policy():

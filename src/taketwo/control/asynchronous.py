@@ -52,7 +52,7 @@ class Asynchronous:
     _beyond: FloatArray  # (K, D) what the policy had in mind after it
     _used: int  # actions used of the chunk that the plan is out of
     _next: int
-    _prompt_used: str | None
+    _prompt: tuple[str | None, bool | None]  # the one that it was made with, and whether it was read
     _step: int
     _asked_at: int  # the step whose observation the answer is for
 
@@ -116,7 +116,7 @@ class Asynchronous:
         action = self._actions[self._next]
         self._next += 1
         self._step += 1
-        return PlannedAction(action, self._prompt_used)
+        return PlannedAction(action, *self._prompt)
 
     def close(self) -> None:
         """Close the policy, which ends an inference under way where it can, and end the thread.
@@ -197,7 +197,7 @@ class Asynchronous:
         self._beyond = chunk.actions[len(actions) :]
         self._used = len(actions)
         self._next = 0
-        self._prompt_used = chunk.prompt_used
+        self._prompt = chunk.prompt_used, chunk.prompt_read
 
     def _discard_answer(self) -> None:
         if self._answer is None:
@@ -210,7 +210,7 @@ class Asynchronous:
     def _forget(self) -> None:
         self._actions = self._beyond = np.empty((0, 0))
         self._used = self._next = 0
-        self._prompt_used = None
+        self._prompt = None, None
         self._step = self._asked_at = 0
 
 

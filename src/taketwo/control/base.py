@@ -8,10 +8,11 @@ from taketwo.types import EpisodeInfo, FloatArray, Observation
 
 
 class PlannedAction(NamedTuple):
-    """One action out of a chunk: (D,), and the prompt its chunk was made with, where known."""
+    """One action out of a chunk: (D,), the prompt its chunk was made with, and whether that was read, where known."""
 
     action: FloatArray
     prompt_used: str | None
+    prompt_read: bool | None = None
 
 
 class Executor(Protocol):

@@ -22,7 +22,7 @@ class OpenLoop:
     stalls = 0
     _actions: FloatArray  # what is to be executed of the present chunk
     _next: int
-    _prompt_used: str | None
+    _prompt: tuple[str | None, bool | None]  # the one that it was made with, and whether it was read
 
     def __init__(self, policy: Policy, action_horizon: int | None = None) -> None:
         """Nothing is asked yet.
@@ -52,11 +52,11 @@ class OpenLoop:
         if self._next == len(self._actions):
             chunk = self._policy.infer(observation)
             self._actions = first_actions(chunk.actions, self._horizon)
-            self._prompt_used = chunk.prompt_used
+            self._prompt = chunk.prompt_used, chunk.prompt_read
             self._next = 0
         action = self._actions[self._next]
         self._next += 1
-        return PlannedAction(action, self._prompt_used)
+        return PlannedAction(action, *self._prompt)
 
     def close(self) -> None:
         """Close the policy."""
@@ -65,7 +65,7 @@ class OpenLoop:
     def _forget(self) -> None:
         self._actions = np.empty((0, 0))
         self._next = 0
-        self._prompt_used = None
+        self._prompt = None, None
 
 
 class TemporalEnsemble:
@@ -113,7 +113,7 @@ class TemporalEnsemble:
         self._counts[:length] += 1
         action = self._sums[0] / self._weights[0]
         self._sums, self._weights, self._counts = self._sums[1:], self._weights[1:], self._counts[1:]
-        return PlannedAction(action, chunk.prompt_used)
+        return PlannedAction(action, chunk.prompt_used, chunk.prompt_read)
 
     def close(self) -> None:
         """Close the policy."""

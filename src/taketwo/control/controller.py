@@ -76,7 +76,8 @@ class Controller:
             sent, guarded = self._guard(sent, observation)
         if self._clip:
             sent = np.clip(sent, self._spec.action_low, self._spec.action_high)
-        return Decision(asked=asked, sent=sent, guarded=guarded, prompt_used=planned.prompt_used)
+        used, read = planned.prompt_used, planned.prompt_read
+        return Decision(asked=asked, sent=sent, guarded=guarded, prompt_used=used, prompt_read=read)
 
     def close(self) -> None:
         """Stop background work and close the policy."""
