@@ -13,7 +13,8 @@ from taketwo.serving.environments import CustomConfig
 from taketwo.serving.hosting import PolicyHost
 from taketwo.serving.openpi import OpenpiProtocol
 from taketwo.serving.options import ServerOptions
-from taketwo.serving.server import PolicyServer, bind
+from taketwo.serving.server import PolicyServer
+from taketwo.sockets import bound_socket
 from taketwo.types import ActionChunk
 
 SMALL = CustomConfig(state_names=("x", "y"), action_names=("dx", "dy"), cameras=("top",), control_hz=10.0)
@@ -105,7 +106,7 @@ def served(
 ):
     """A policy, served on a free port by the real server on a thread of this process."""
     described = environment.make()
-    bound = bind("127.0.0.1", port)
+    bound = bound_socket("127.0.0.1", port)
     number = bound.getsockname()[1]
     host = PolicyHost(make, max_batch_size=max_batch_size, max_wait_s=max_wait_s)
     server = PolicyServer(host, described, ServerOptions(**options), protocol or OpenpiProtocol(), records)

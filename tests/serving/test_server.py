@@ -14,7 +14,7 @@ from websockets.sync.client import connect
 
 from taketwo.errors import ConfigError, PolicyError
 from taketwo.serving.connection import ServedConnection
-from taketwo.serving.server import bind
+from taketwo.sockets import bound_socket
 from taketwo.types import ActionChunk
 from tests.serving.support import Counting, Looking, Waiting, observation, served, silent_connection
 
@@ -280,12 +280,12 @@ def test_garbage_on_the_port_is_no_trouble_for_others():
 
 def test_an_occupied_port_is_told_before_anything_is_loaded():
     with served(Counting) as server, pytest.raises(ConfigError, match=f"port {server.port} on 127.0.0.1 cannot be"):
-        bind("127.0.0.1", server.port)
+        bound_socket("127.0.0.1", server.port)
 
 
 def test_a_foreign_address_is_told():
     with pytest.raises(ConfigError, match=r"cannot be used|no address of this machine"):
-        bind("192.0.2.1", 0)
+        bound_socket("192.0.2.1", 0)
 
 
 def test_what_the_policy_raises_while_it_is_made_comes_through():

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from taketwo.session.commands import Commands
-from taketwo.session.events import EpisodeStart, Intervention, StepTaken
+from taketwo.session.events import EpisodeStart, Intervention, Paused, StepTaken
 from taketwo.testing import SteeringController
 from taketwo.types import Outcome
 from tests.support import Keep, run_session
@@ -180,6 +180,46 @@ def test_a_retry_begins_policy_and_filters_anew_from_where_the_robot_stands():
     assert keep.events.index(intervention) < keep.events.index(following)
     (episode,) = result.episodes
     assert (episode.outcome, episode.interventions) == (Outcome.SUCCESS, 1)
+
+
+def test_the_episode_under_way_is_told_and_none_between_two():
+    commands = Commands()
+    seen = []
+
+    class Watches:
+        name, lossless, required = "watch", True, True
+
+        def cameras(self, frame):
+            seen.append(commands.episode)
+            return ()
+
+        def on(self, event):
+            pass
+
+    assert commands.episode is None
+    run_session(commands=commands, num_episodes=2, sinks=[Watches()])
+    assert set(seen) == {0, 1}
+    assert commands.episode is None
+
+
+def test_who_comes_during_a_pause_is_shown_where_the_session_stands():
+    commands = Commands()
+
+    class Comes:
+        name, lossless, required = "viewer", True, True
+        pictures = ()
+
+        def cameras(self, frame):
+            return ("top",) if commands.paused else ()
+
+        def on(self, event):
+            if isinstance(event, Paused):
+                self.pictures = (event.frame, event.observation.images["top"].rendered)
+                commands.resume()
+
+    viewer = Comes()
+    run_session(controller=At(step_3=commands.pause), commands=commands, num_episodes=1, sinks=[viewer])
+    assert viewer.pictures == (3, True)
 
 
 def test_only_the_first_stop_counts():

@@ -15,9 +15,11 @@ from taketwo.control.prompt_id import check_prompt_id
 from taketwo.datasets.sink import DatasetConfig
 from taketwo.envs.base import ENVIRONMENTS, EnvironmentConfig
 from taketwo.errors import ConfigError
+from taketwo.live.config import LiveConfig
 from taketwo.policies.base import POLICIES, PolicyConfig
 from taketwo.recording.video import VideoConfig
 from taketwo.session.config import SessionConfig
+from taketwo.viewing.stream import DisplayConfig
 
 DEFAULT_EPISODES = 3
 
@@ -33,6 +35,9 @@ class RunConfig:
         control: what stands between policy and environment.
         video: the recording of a camera.
         dataset: the recording of everything, for training.
+        live: a page on the running session, and a window; --live alone opens the page.
+        display: how display_data shows it.
+        display_data: stream the running session to Rerun.
         resume: add to a dataset that is there.
         output_dir: folder for everything that is written; created if it is missing.
         prompt: instruction put into each observation; the environment's own where not given.
@@ -53,6 +58,9 @@ class RunConfig:
     control: ControlConfig = field(default_factory=ControlConfig)
     video: VideoConfig = field(default_factory=VideoConfig)
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    live: LiveConfig = field(default_factory=LiveConfig)
+    display: DisplayConfig = field(default_factory=DisplayConfig)
+    display_data: bool = False
     resume: bool = False
     output_dir: Path = Path("outputs")
     prompt: str | None = None
@@ -76,7 +84,7 @@ class RunConfig:
 
 def source_of(flags: Mapping[str, str | None]) -> Source:
     """What the user gave by flags and by the file that `--config_path` names."""
-    given = dict(flags)
+    given = _with_page(flags)
     path = None
     content: dict[str, Any] = {}
     if "config_path" in given:
@@ -90,6 +98,16 @@ def source_of(flags: Mapping[str, str | None]) -> Source:
     if _ends_otherwise(given, content) and not _gives(given, content, "num_episodes"):
         given["session.num_episodes"] = "none"  # a minute that was asked for is not cut at the third episode
     return Source(given, content, path)
+
+
+def _with_page(flags: Mapping[str, str | None]) -> dict[str, str | None]:
+    """`--live` asks for the page, and so does an option that only the page has."""
+    given = dict(flags)
+    if "live" in given:
+        given.setdefault("live.page", given.pop("live"))
+    elif any(name.startswith("live.") and not name.startswith("live.window") for name in given):
+        given.setdefault("live.page", "true")
+    return given
 
 
 def _ends_otherwise(flags: Mapping[str, str | None], content: Mapping[str, Any]) -> bool:

@@ -18,6 +18,7 @@ COMMANDS = {
     "replay": ("taketwo.cli.replay", "play recorded episodes again, and compare what comes out"),
     "render": ("taketwo.cli.render", "make new videos of recorded episodes, from any camera"),
     "view": ("taketwo.cli.view", "look at a recorded episode in the Rerun viewer"),
+    "gallery": ("taketwo.cli.gallery", "look at recordings in a browser: videos, outcomes, plots"),
     "dataset": ("taketwo.cli.dataset", "list, check, repair, edit, export and send recorded datasets"),
     "list": ("taketwo.cli.listing", "list the available environments and policies"),
     "doctor": ("taketwo.cli.doctor", "check what works on this machine, and say how to fix the rest"),

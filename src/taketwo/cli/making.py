@@ -28,6 +28,8 @@ BLAMED: Mapping[str, tuple[type[TakeTwoError], str]] = {
     "control": (PolicyError, "the controller cannot be made"),
     "video": (RecordingError, "the recording cannot be set up"),
     "dataset": (RecordingError, "the dataset cannot be set up"),
+    "live": (TakeTwoError, "the live view cannot be set up"),
+    "display": (TakeTwoError, "Rerun cannot be set up"),
 }
 """By section: the error for an exception of unknown kind while the part is made, and how its message begins."""
 

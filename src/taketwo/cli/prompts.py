@@ -31,18 +31,22 @@ def with_prompt_id(config: RunConfig) -> RunConfig:
     return config
 
 
-def prompt_of(config: RunConfig) -> Prompt:
-    """What gives the prompt for each observation, or None to leave the environment's own.
+def prompt_source(config: RunConfig) -> PromptSource | PromptFile:
+    """Where the prompt for each observation comes from.
 
     Raises:
         ConfigError: there is no prompt in the file.
     """
-    prompt: Prompt = PromptSource(config.prompt)
-    if config.prompt_file is not None:
-        try:
-            prompt = PromptFile(config.prompt_file)
-        except ConfigError as error:
-            raise ConfigError(f"--prompt_file: {error}") from error
+    if config.prompt_file is None:
+        return PromptSource(config.prompt)
+    try:
+        return PromptFile(config.prompt_file)
+    except ConfigError as error:
+        raise ConfigError(f"--prompt_file: {error}") from error
+
+
+def with_token(config: RunConfig, prompt: Prompt) -> Prompt:
+    """The same prompt, with the token where there is to be one."""
     return prompt if config.prompt_id is None else MarkedPrompt(prompt, config.prompt_id)
 
 

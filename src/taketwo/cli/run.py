@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
@@ -18,10 +18,11 @@ from taketwo.cli.flags import read_flags
 from taketwo.cli.help import options_help
 from taketwo.cli.making import check_filmed, closing, made
 from taketwo.cli.progress import LiveProgress, PlainProgress, log_to
-from taketwo.cli.prompts import Prompt, prompt_of, prompting, watched, with_prompt_id
+from taketwo.cli.prompts import Prompt, prompt_source, prompting, watched, with_prompt_id, with_token
 from taketwo.cli.resolve import Source, chosen_types, resolve, to_plain
 from taketwo.cli.stopping import stopping
 from taketwo.cli.summary import print_summary
+from taketwo.cli.watching import page, viewers
 from taketwo.cli.wording import said_count
 from taketwo.control.controller import Controller
 from taketwo.datasets.sink import DatasetSink
@@ -65,15 +66,24 @@ everything saved. A second Ctrl-C stops at once."""
 
 
 class Hurry:
-    """Closes a policy that gives no answer `STOP_GRACE_S` after the operator has asked to stop, which ends its wait."""
+    """Closes a policy that gives no answer `STOP_GRACE_S` after the operator has asked to stop, which ends its wait.
 
-    def __init__(self, controller: Controller) -> None:
-        self._timer = threading.Timer(STOP_GRACE_S, closing, ("the policy", controller.close))
+    Attributes:
+        policy: what to close; None while there is none.
+    """
+
+    def __init__(self) -> None:
+        self.policy: Controller | None = None
+        self._timer = threading.Timer(STOP_GRACE_S, self._close)
         self._timer.daemon = True
 
     def begin(self) -> None:
         """The operator has asked; once."""
         self._timer.start()
+
+    def _close(self) -> None:
+        if self.policy is not None:
+            closing("the policy", self.policy.close)
 
     def __enter__(self) -> Self:
         return self
@@ -84,7 +94,7 @@ class Hurry:
 
 def main(words: Sequence[str]) -> int:
     """Run the command; returns its exit status."""
-    line = read_flags(words, switches=("help", "print_config"))
+    line = read_flags(words, switches=("help", "print_config", "live"))
     if line.arguments:
         raise ConfigError(f"unexpected word {line.arguments[0]!r}; options are flags, such as --session.seed=5")
     given = dict(line.flags)
@@ -114,10 +124,14 @@ def run(config: RunConfig, source: Source) -> int:
     console = _live_console(config)
     log_to(console, "warning" if config.quiet and config.log_level == "info" else config.log_level)
     config = with_prompt_id(config)
-    prompt = prompt_of(config)
+    source_of_prompt = prompt_source(config)
+    prompt = with_token(config, source_of_prompt)
     _check_output(config)
     progress = _progress(config, console)
+    hurry = Hurry()
+    commands = Commands(on_stop=hurry.begin)
     with ExitStack() as stack:
+        live = stack.enter_context(page(config, source, commands, source_of_prompt))
         environment = made("env", config.env.options, source, config.env.options.make)
         stack.callback(closing, "the environment", environment.close)
         prompted = prompting(config, _traced(config, environment), prompt)
@@ -133,36 +147,24 @@ def run(config: RunConfig, source: Source) -> int:
             not_begun.callback(closing, "the dataset", dataset.abandon)
             config = _with_new_seeds(config, dataset)
         session_file = SessionFile(config.output_dir, config.video.subsample)
-        hurry = Hurry(controller)
-        commands = Commands(on_stop=hurry.begin)
+        own: tuple[Sink | None, ...] = (video, dataset, progress, live)
+        shown = viewers(config, source, spec, commands)
         session = Session(
             prompted,
             controller,
             config.session,
-            [session_file, *_sinks(video, dataset, progress), *watchers],
+            [session_file, *(sink for sink in own if sink is not None), *shown, *watchers],
             prompt=prompt,
             commands=commands,
             described_as=to_plain(config),
         )
         not_begun.pop_all()
+        hurry.policy = controller
         with hurry, stopping(commands.stop, "stopping after this step and saving") as signals:
             result = _run(session, progress, video)
-        if dataset is not None:
-            closing("the dataset", dataset.abandon)  # where it failed without being told
         # Everything is final before the environment is closed: simulators are known to crash on their way out.
-        shown = sum(episode.frames for episode in result.episodes)
-        filmed = video.report(shown) if video is not None else None
-        recorded = dataset.report() if dataset is not None else None
         outages_s = asked.outages_s if isinstance(asked, ReportsOutages) else None
-        faults = [result.fault] if result.fault is not None else []
-        try:
-            session_file.complete(result, filmed, recorded, outages_s)
-        except RecordingError as error:
-            faults.append(error)
-        rows = [*_outage_row(outages_s or ()), *_written(filmed, recorded, session_file)]
-        _tell(config, result, rows, sum(outages_s or ()), faults)
-        if recorded is not None and recorded["episodes"] and config.dataset.push_to_hub:
-            _push(config)
+        faults = _complete(config, result, session_file, video, dataset, outages_s)
     return _status(result, faults, signals)
 
 
@@ -272,17 +274,6 @@ def _push(config: RunConfig) -> None:
         print(f"sent to {url}")
 
 
-def _sinks(
-    video: VideoSink | None, dataset: DatasetSink | None, progress: PlainProgress | LiveProgress | None
-) -> Iterator[Sink]:
-    if video is not None:
-        yield video
-    if dataset is not None:
-        yield dataset
-    if progress is not None:
-        yield progress
-
-
 def _run(session: Session, progress: PlainProgress | LiveProgress | None, video: VideoSink | None) -> SessionResult:
     try:
         return session.run()
@@ -293,6 +284,32 @@ def _run(session: Session, progress: PlainProgress | LiveProgress | None, video:
     finally:
         if progress is not None:
             progress.close()
+
+
+def _complete(
+    config: RunConfig,
+    result: SessionResult,
+    session_file: SessionFile,
+    video: VideoSink | None,
+    dataset: DatasetSink | None,
+    outages_s: Sequence[float] | None,
+) -> list[BaseException]:
+    """Write and tell what came of the session, and send its dataset; returns what went wrong, which is told too."""
+    if dataset is not None:
+        closing("the dataset", dataset.abandon)  # where it failed without being told
+    frames = sum(episode.frames for episode in result.episodes)
+    filmed = video.report(frames) if video is not None else None
+    recorded = dataset.report() if dataset is not None else None
+    faults = [result.fault] if result.fault is not None else []
+    try:
+        session_file.complete(result, filmed, recorded, outages_s)
+    except RecordingError as error:
+        faults.append(error)
+    rows = [*_outage_row(outages_s or ()), *_written(filmed, recorded, session_file)]
+    _tell(config, result, rows, sum(outages_s or ()), faults)
+    if recorded is not None and recorded["episodes"] and config.dataset.push_to_hub:
+        _push(config)
+    return faults
 
 
 def _outage_row(outages_s: Sequence[float]) -> list[tuple[str, str]]:

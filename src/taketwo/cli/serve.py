@@ -26,6 +26,7 @@ from taketwo.policies.base import POLICIES, PolicyConfig
 from taketwo.serving.environments import SERVED_ENVIRONMENTS, ServedEnvironmentConfig
 from taketwo.serving.options import ServerOptions
 from taketwo.serving.protocols import PROTOCOLS, ServerProtocol
+from taketwo.sockets import bound_socket
 from taketwo.wire.keys import VARIABLE, api_key_of, check_api_key
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def serve(config: ServeConfig, source: Source) -> int:
         TakeTwoError: it cannot begin.
     """
     from taketwo.serving.hosting import PolicyHost
-    from taketwo.serving.server import PolicyServer, bind
+    from taketwo.serving.server import PolicyServer
 
     log_to(None, config.log_level)
     options = ServerOptions(
@@ -170,7 +171,7 @@ def serve(config: ServeConfig, source: Source) -> int:
     )
     environment = made("env", config.env.options, source, config.env.options.make)
     with ExitStack() as stack:
-        bound = stack.enter_context(bind(config.host, config.port))
+        bound = stack.enter_context(bound_socket(config.host, config.port))  # before a model is loaded
         records = _records(config)
         if records is not None:
             stack.callback(closing, "the recording", records.close)

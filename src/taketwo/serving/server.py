@@ -22,7 +22,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from taketwo.errors import ConfigError, one_line
+from taketwo.errors import one_line
 from taketwo.serving.client import ServedClient, Serving
 from taketwo.serving.connection import ServedConnection
 from taketwo.serving.dialogue import Dialogue
@@ -33,6 +33,7 @@ from taketwo.serving.metrics import Metrics
 from taketwo.serving.options import ServerOptions
 from taketwo.serving.protocols import Conversation, ServerProtocol
 from taketwo.serving.records import RecordWriter
+from taketwo.sockets import cannot_use
 
 log = logging.getLogger("taketwo.serve")
 
@@ -41,36 +42,6 @@ CLOSED_ABOVE = 4
 
 KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 """A client that vanished without a word is noticed after two minutes (tcp(7))."""
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A socket that is bound but does not listen yet, so that a wrong port is told before a model is loaded.
-
-    Clients that come meanwhile are refused, and try again. Another server may still take the port first.
-
-    Raises:
-        ConfigError: the address cannot be had.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError(f"host {host!r} is no address of this machine: {one_line(reason)}") from error
-    bound = socket.socket(family, kind, protocol)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except OSError as error:
-        bound.close()
-        raise _cannot_use(host, port, error) from error
-    return bound
-
-
-def _cannot_use(host: str, port: int, error: OSError) -> ConfigError:
-    reason = (error.strerror or str(error)).lower()
-    return ConfigError(f"port {port} on {host} cannot be used: {reason}; stop what listens there, or give another port")
 
 
 LOOK_EVERY_S = 0.5
@@ -143,7 +114,7 @@ class PolicyServer:
             server = await serve(self._handle, sock=bound, **self._websockets(quiet))
         except OSError as error:  # another one listens there since
             host, port = bound.getsockname()[:2]
-            raise _cannot_use(host, port, error) from error
+            raise cannot_use(host, port, error) from error
         try:
             ready()
             while not self._stop_asked:

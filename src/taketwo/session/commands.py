@@ -11,6 +11,7 @@ class Commands:
     The loop looks into it before each step. What concerns an episode is forgotten when the next one begins.
 
     Attributes:
+        episode: index of the episode under way, to tell a command that comes too late; None between episodes.
         paused: whether the next step is to wait.
         stop_reason: why no further step may be taken; None while the session may go on.
         discard_reason: why nothing of the episode under way is to be kept; None where it is.
@@ -28,10 +29,11 @@ class Commands:
         self.paused = False
         self.stop_reason: str | None = None
         self._on_stop = on_stop
-        self.begin_episode()
+        self.begin_episode(None)
 
-    def begin_episode(self) -> None:
-        """Forget what concerned the last episode."""
+    def begin_episode(self, episode: int | None) -> None:
+        """Forget what concerned the last episode; None where no other begins at once."""
+        self.episode = episode
         self.discard_reason: str | None = None
         self.end_reason: str | None = None
         self.retry_reason: str | None = None

@@ -74,6 +74,18 @@ class Intervention:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Paused:
+    """The session waits for the operator. Comes again and again while it does, for who wants to see where it stands.
+
+    Attributes:
+        frame: session-wide number that `observation` will have when it goes on.
+    """
+
+    frame: int
+    observation: Observation
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class TerminalObservation:
     """The last observation of an episode, which no action follows. Missing only where the reset failed."""
 
@@ -101,4 +113,4 @@ class SessionEnd:
     reason: str
 
 
-Event = SessionStart | EpisodeStart | StepTaken | Intervention | TerminalObservation | EpisodeEnd | SessionEnd
+Event = SessionStart | EpisodeStart | StepTaken | Intervention | Paused | TerminalObservation | EpisodeEnd | SessionEnd

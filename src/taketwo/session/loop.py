@@ -27,6 +27,7 @@ from taketwo.session.events import (
     EpisodeStart,
     Event,
     Intervention,
+    Paused,
     SessionEnd,
     SessionStart,
     StepTaken,
@@ -48,8 +49,8 @@ from taketwo.types import (
 
 log = logging.getLogger(__name__)
 
-PAUSE_LOOK_S = 0.02
-"""How often a paused session looks whether it may go on."""
+PAUSE_LOOK_S = 0.05
+"""How often a paused session looks whether it may go on, and whether somebody wants a picture."""
 
 
 class Environment(Protocol):
@@ -213,7 +214,7 @@ class Session:
     def _run_episode(self, info: EpisodeInfo) -> Exception | None:
         tally = Tally(first_frame=self._frames)
         fault = None
-        self._commands.begin_episode()
+        self._commands.begin_episode(info.index)
         self._publish(EpisodeStart(info))
         try:
             outcome, reason = self._take_steps(info, tally)
@@ -226,6 +227,7 @@ class Session:
                 outcome, reason = Outcome.STOPPED, f"{self._commands.stop_reason}; then: {error}"
             else:
                 fault, outcome, reason = error, Outcome.FAULT, str(error) or type(error).__name__
+        self._commands.begin_episode(None)
         episode = tally.finish(info, outcome, reason)
         self._episodes.append(episode)
         self._publish(EpisodeEnd(episode))
@@ -242,7 +244,7 @@ class Session:
         try:
             while (ending := self._ending(tally)) is None:
                 if self._commands.waits:
-                    began += self._pause()
+                    began += self._pause(observation)
                     observation = self._prompted(observation)  # it may have been edited meanwhile
                     continue
                 late_s = self._pacer.wait()
@@ -265,10 +267,12 @@ class Session:
         self._show_terminal(tally, observation, began)
         return self._operators_verdict(ending)  # it may have come while the end was shown
 
-    def _pause(self) -> float:
+    def _pause(self, observation: Observation) -> float:
         """Wait until there is something to do again; returns how long that took, in seconds."""
         paused_at = self._clock.now()
         while self._commands.waits:
+            self._look(observation)  # who comes now sees where it stands
+            self._publish(Paused(self._frames, observation))
             self._clock.sleep_until(self._clock.now() + PAUSE_LOOK_S)
         self._pacer.start()
         waited_s = self._clock.now() - paused_at

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import Protocol
 
 from taketwo.errors import TakeTwoError
-from taketwo.session.events import Event, StepTaken, TerminalObservation
+from taketwo.session.events import Event, Paused, StepTaken, TerminalObservation
 from taketwo.session.punctuality import give_way
 
 log = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ class SinkThread:
 
 def frames_that_fit(event: Event) -> int:
     """How many frames like this one may be held back, by the memory that its pictures take."""
-    if not isinstance(event, StepTaken | TerminalObservation):
+    if not isinstance(event, StepTaken | Paused | TerminalObservation):
         return QUEUE_FRAMES
     pictures = (image for image in event.observation.images.values() if image.rendered)
     frame_bytes = sum(image.height * image.width * 3 for image in pictures)
@@ -153,4 +153,4 @@ def frames_that_fit(event: Event) -> int:
 
 
 def _shows_frame(event: Event) -> bool:
-    return isinstance(event, StepTaken | TerminalObservation)
+    return isinstance(event, StepTaken | Paused | TerminalObservation)

@@ -1,0 +1,1 @@
+"""A running session on a page: what it shows, and the commands that it takes."""
