@@ -54,7 +54,7 @@ $(VENV)/run.stamp: $(BIN)/uv requirements/run.txt pyproject.toml
 	touch $@
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp requirements/dev.txt requirements/vla-eval.txt
-	scripts/install_system_packages.sh chromium ffmpeg xdotool xvfb
+	scripts/install_system_packages.sh chromium ffmpeg libsm6 libxext6 xdotool xvfb
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --requirement requirements/dev.txt --requirement requirements/vla-eval.txt
 	touch $@
 

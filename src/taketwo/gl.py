@@ -24,6 +24,12 @@ from taketwo.errors import MissingExtraError, RenderingError, one_line
 
 log = logging.getLogger(__name__)
 
+
+def has_display() -> bool:
+    """Whether a window can be opened here, as far as the environment tells; only Linux has to tell."""
+    return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
 BACKENDS = ("egl", "osmesa")
 """Back-ends that need no display, the faster first."""
 
@@ -130,7 +136,7 @@ def _diagnosis(backend: str, message: str, status: int = 0) -> str:
     libraries = LIBRARIES.get(backend, ())
     if libraries and not any(_loads(library) for library in libraries):
         return f"{libraries[0]} is not installed"
-    if backend == "glfw" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+    if backend == "glfw" and not has_display():
         return "glfw needs a display, and neither DISPLAY nor WAYLAND_DISPLAY is set"
     return f"it died of {signal.Signals(-status).name}" if status < 0 else one_line(message)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ from taketwo.cli.resolve import Source, in_full, resolve
 from taketwo.cli.stopping import stopping
 from taketwo.cli.wording import said_count
 from taketwo.errors import ConfigError
+from taketwo.gl import has_display
 from taketwo.live.config import LiveConfig
 
 log = logging.getLogger(__name__)
@@ -108,7 +107,7 @@ def _open(url: str) -> None:
     import webbrowser
 
     # Without a display Python would take a browser for terminals, and wait for its end.
-    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+    if not has_display():
         log.warning("there is no display here for a browser: open the address in one elsewhere")
     elif not webbrowser.open(url):
         log.warning("there is no browser here: open the address in one elsewhere")

@@ -6,7 +6,6 @@ import getpass
 import ipaddress
 import logging
 import math
-import os
 import shlex
 import shutil
 import signal
@@ -27,6 +26,7 @@ from taketwo.cli.resolve import Source, resolve
 from taketwo.cli.stopping import ending_in_order
 from taketwo.datasets.places import dataset_root
 from taketwo.errors import ConfigError
+from taketwo.gl import has_display
 
 if TYPE_CHECKING:
     from taketwo.datasets.reader import Dataset
@@ -168,7 +168,7 @@ def _with_one_port(config: ViewConfig, flags: dict[str, str | None]) -> ViewConf
 
 
 def _check_display() -> None:
-    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+    if not has_display():
         raise ConfigError(
             "there is no display for the viewer here: write a file by --save=1 --output-dir=., "
             "or look from another machine or a browser by --mode=distant"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from taketwo.cli.config import RunConfig
 from taketwo.cli.making import closing, made
@@ -44,8 +44,13 @@ def page(
         closing("the live page", opened.close)
 
 
-def viewers(config: RunConfig, source: Source, spec: EnvironmentSpec, commands: Commands) -> Iterator[Sink]:
+def viewers(
+    config: RunConfig, source: Source, spec: EnvironmentSpec, commands: Commands, not_begun: ExitStack
+) -> Iterator[Sink]:
     """The sinks of the window and of Rerun, where they are wanted.
+
+    Args:
+        not_begun: gets what closes them; a session that begins does so itself.
 
     Raises:
         TakeTwoError: one of them cannot be opened, and the session should not begin without it.
@@ -58,6 +63,9 @@ def viewers(config: RunConfig, source: Source, spec: EnvironmentSpec, commands: 
             "live", config.live, source, lambda: open_window(spec, commands, every_n=every_n, num_episodes=episodes)
         )
         if window is not None:
+            not_begun.callback(closing, "the window", window.close)
             yield window
     if config.display_data:
-        yield made("display", config.display, source, lambda: config.display.make(spec))
+        rerun = made("display", config.display, source, lambda: config.display.make(spec))
+        not_begun.callback(closing, "Rerun", rerun.close)
+        yield rerun

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from taketwo.envs.lazy_images import LazyImages
 from taketwo.errors import ConfigError, EnvironmentFault, RenderingError
-from taketwo.gl import choose_backend
+from taketwo.gl import choose_backend, has_display
 from taketwo.types import CameraSpec, EnvironmentSpec, FloatArray, Image, Observation, Pixels, StepResult
 
 log = logging.getLogger(__name__)
@@ -170,7 +170,7 @@ def _make(config: GymConfig) -> tuple[Any, Any]:
             choose_backend()
         except RenderingError as error:
             log.warning("%s", error)  # most environments draw without OpenGL, and those that cannot will say so
-    if config.render and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+    if config.render and not has_display():
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # else pygame complains of the missing display
     module, _, name = config.id.rpartition(":")
     try:

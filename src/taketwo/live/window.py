@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from taketwo.errors import ConfigError, MissingExtraError, TakeTwoError, one_of, shortened
+from taketwo.gl import has_display
 from taketwo.session.commands import Commands
 from taketwo.session.events import (
     EpisodeEnd,
@@ -101,7 +102,7 @@ class WindowProcess:
             NoWindowError: this machine has no display, or it cannot be opened.
             ConfigError: the installed OpenCV has no windows, or cannot be loaded.
         """
-        if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        if not has_display():
             raise NoWindowError("this machine has no display (neither DISPLAY nor WAYLAND_DISPLAY is set)")
         self._line, theirs = Pipe()
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - the process goes on writing into it

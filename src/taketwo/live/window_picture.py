@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from taketwo.recording.overlay import FONTS
+from taketwo.recording.overlay import cut_to_width, font
 from taketwo.types import Pixels
 
 LARGEST, SMALLEST = (1280, 800), (640, 360)
@@ -36,6 +36,16 @@ HINTS = (
     ("i", "intervene"),
     ("esc", "stop"),
 )
+
+NOTHING_YET: Mapping[str, Any] = {
+    "status": "starting",
+    "episode": "",
+    "step": None,
+    "marked": None,
+    "retries": 0,
+    "prompt": "",
+}
+"""What is told before anything has happened."""
 
 Box = tuple[int, int, int, int]
 """Left, top, width, height, in pixels."""
@@ -129,7 +139,7 @@ class Bar:
     def __init__(self) -> None:
         self._font, self._small = font(15), font(11)
         # Measuring text takes milliseconds, and the same prompt stands for a whole episode.
-        self._cut = lru_cache(maxsize=4)(self._measured_cut)
+        self._cut = lru_cache(maxsize=4)(partial(cut_to_width, font=self._font))
 
     def drawn(self, told: Mapping[str, Any], width: int) -> Pixels:
         """(BAR, width, 3) uint8 RGB."""
@@ -149,7 +159,7 @@ class Bar:
             left = self._write(canvas, left, f"marked {verdict}", colour)
         if told["retries"]:
             left = self._write(canvas, left, f"retried {told['retries']}x", BLUE)
-        prompt = self._cut(told["prompt"], int(width - left - 12))
+        prompt = self._cut(told["prompt"], width=int(width - left - 12))
         canvas.text((left, 15), prompt, font=self._font, fill=GREY, anchor="lm")
         self._draw_hints(canvas, width, told["status"] == "paused")
         return np.asarray(image)
@@ -179,21 +189,3 @@ class Bar:
         way = 1 if key == "→" else -1
         canvas.line((middle - 4 * way, 36.5, middle + 2 * way, 36.5), fill=GREY)
         canvas.polygon([(middle + way, 33.5), (middle + 4 * way, 36.5), (middle + way, 39.5)], fill=GREY)
-
-    def _measured_cut(self, prompt: str, width: int) -> str:
-        """As much of `prompt` as fits into `width` pixels, with dots where something is missing."""
-        if self._font.getlength(prompt) <= width:
-            return prompt
-        while prompt and self._font.getlength(f"{prompt}...") > width:
-            prompt = prompt[:-1].rstrip()
-        return f"{prompt}..." if prompt else ""
-
-
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The first of `FONTS` that this machine has; else Pillow's own."""
-    for name in FONTS:
-        try:
-            return ImageFont.truetype(name, size)
-        except OSError:
-            continue
-    return ImageFont.load_default(size)

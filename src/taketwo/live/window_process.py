@@ -19,14 +19,18 @@ from typing import Any
 
 import numpy as np
 
-from taketwo.live.window_picture import WindowPicture, first_size
+from taketwo.live.window_picture import BAR_COLOUR, NOTHING_YET, WindowPicture, first_size
 from taketwo.session.punctuality import SINK_NICENESS
 from taketwo.types import Pixels
 
 LOOK_MS = 25
 """How long the window waits for keys before it asks the session again."""
 
-SETTLE_MS = 100
+PAINT_S = 1.0
+"""How long a new window may take to appear on the screen."""
+
+TRIES = 5
+"""A window that does not appear is opened again so many times."""
 
 REPEAT_S = 0.7
 """A key that comes again within this time is held down; X servers and desktops repeat it after 0.5 to 0.66 s."""
@@ -88,8 +92,6 @@ class Window:
         self._drawn: tuple[object, ...] = ()
         # Without Qt's own toolbar and menu, which know nothing of sessions; the picture fits any shape by itself.
         cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
-        # Qt paints nothing, now and then, in a window that is resized before the X server has shown it.
-        cv2.waitKeyEx(SETTLE_MS)
         cv2.resizeWindow(title, *first_size(sizes))
 
     @property
@@ -108,9 +110,54 @@ class Window:
             self._drawn = drawn
             self._cv2.imshow(self._title, self._picture.drawn(told, pictures, width, height))
 
+    def close(self) -> None:
+        """Close it."""
+        self._cv2.destroyWindow(self._title)
+
+    def appears(self) -> bool:
+        """Whether what is drawn comes to the screen within `PAINT_S`; True where nobody can tell."""
+        end = time.monotonic() + PAINT_S
+        while time.monotonic() < end:
+            self.show(NOTHING_YET, {})
+            self.key()
+            left, top, width, height = self._cv2.getWindowImageRect(self._title)
+            seen = _pixel_on_screen(left + width - 2, top + height - 2)
+            if seen is None or seen == BAR_COLOUR:
+                return True
+        return False
+
     def key(self) -> int:
         """The code of the next key; -1 where none comes within `LOOK_MS`. Meanwhile the window is alive."""
         return int(self._cv2.waitKeyEx(LOOK_MS))
+
+
+def open_window(cv2: ModuleType, title: str, sizes: Mapping[str, tuple[int, int]]) -> Window:
+    """A window that is to be seen.
+
+    On a busy machine Qt 5 now and then misses that the X server has shown a new window, and never paints it.
+    """
+    for _ in range(TRIES - 1):
+        window = Window(cv2, title, sizes)
+        if window.appears():
+            return window
+        window.close()
+    return Window(cv2, title, sizes)
+
+
+def _pixel_on_screen(x: int, y: int) -> tuple[int, ...] | None:
+    """Red, green and blue; None where the screen cannot be read, as under Wayland."""
+    from PIL import ImageGrab
+
+    if os.environ.get("WAYLAND_DISPLAY"):
+        return None
+    try:
+        screen = ImageGrab.grab(xdisplay=os.environ.get("DISPLAY"))
+    except OSError:
+        return None
+    if not (0 <= x < screen.width and 0 <= y < screen.height):
+        return None
+    pixel = screen.convert("RGB").getpixel((x, y))
+    return pixel if isinstance(pixel, tuple) else None
 
 
 def main(line: Connection, title: str, sizes: Mapping[str, tuple[int, int]]) -> None:
@@ -120,7 +167,7 @@ def main(line: Connection, title: str, sizes: Mapping[str, tuple[int, int]]) -> 
     try:
         import cv2
 
-        window = Window(cv2, title, sizes)
+        window = open_window(cv2, title, sizes)
     except ImportError as error:
         line.send_bytes(json.dumps({"refused": f"OpenCV cannot be loaded: {error}; {LIBRARIES}"}).encode())
         return

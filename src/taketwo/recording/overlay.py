@@ -26,7 +26,7 @@ class Overlay:
     def __init__(self, height: int) -> None:
         """For pictures of this height."""
         size = max(SMALLEST_TEXT, round(height / HEIGHT_PART))
-        self._font = _font(size)
+        self._font = font(size)
         self._margin = size // 2
         # Measuring text takes milliseconds, and the same prompt stands for a whole episode.
         self._cut = lru_cache(maxsize=4)(self._measured_cut)
@@ -55,16 +55,23 @@ class Overlay:
         return drawn
 
     def _measured_cut(self, prompt: str, width: int) -> str:
-        """As much of `prompt` as fits into `width` pixels on one line, with dots where something is missing."""
-        text = " ".join(prompt.split())
-        if self._font.getlength(text) <= width:
-            return text
-        while text and self._font.getlength(f"{text}...") > width:
-            text = text[:-1].rstrip()
-        return f"{text}..." if text else ""
+        return cut_to_width(" ".join(prompt.split()), self._font, width)
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+def cut_to_width(text: str, font: Font, width: int) -> str:
+    """As much of a text as fits into `width` pixels, with dots where something is missing."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(f"{text}...") > width:
+        text = text[:-1].rstrip()
+    return f"{text}..." if text else ""
+
+
+def font(size: int) -> Font:
+    """The first of `FONTS` that this machine has; else Pillow's own."""
     for name in FONTS:
         try:
             return ImageFont.truetype(name, size)

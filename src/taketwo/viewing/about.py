@@ -1,4 +1,4 @@
-"""A page that tells what dataset and episode one is looking at."""
+"""A page that tells what dataset and episode, or what session, one is looking at."""
 
 from __future__ import annotations
 
@@ -7,6 +7,19 @@ from typing import Any
 
 from taketwo.datasets.metadata import EpisodeNote
 from taketwo.datasets.reader import Dataset, RecordedEpisode
+from taketwo.session.events import SessionStart
+
+
+def about_session(start: SessionStart, name: str) -> str:
+    """The same of a session that runs, as Markdown."""
+    spec = start.spec
+    rows = [
+        ("control rate", f"{start.control_hz:g} Hz"),
+        ("seed", start.seed),
+        ("cameras", ", ".join(f"{camera} {size.width}x{size.height}" for camera, size in spec.cameras.items())),
+        *_session(start.config),
+    ]
+    return _table("session", name, rows)
 
 
 def about(dataset: Dataset, episode: RecordedEpisode, name: str) -> str:
@@ -23,7 +36,7 @@ def about(dataset: Dataset, episode: RecordedEpisode, name: str) -> str:
         *_session(dataset.session_config(episode.index)),
         ("folder", str(dataset.root)),
     ]
-    return _table(name, rows)
+    return _table("dataset", name, rows)
 
 
 def _outcome(episode: RecordedEpisode) -> Iterable[tuple[str, Any]]:
@@ -51,9 +64,9 @@ def _session(config: Any) -> Iterable[tuple[str, Any]]:
             yield title, ", ".join(str(section[key]) for key in ("type", "task") if section.get(key))
 
 
-def _table(name: str, rows: Iterable[tuple[str, Any]]) -> str:
+def _table(kind: str, name: str, rows: Iterable[tuple[str, Any]]) -> str:
     told = [f"| {title} | {_plain(value)} |" for title, value in rows if value not in (None, "")]
-    return "\n".join([f"| dataset | {_plain(name)} |", "|---|---|", *told]) + "\n"
+    return "\n".join([f"| {kind} | {_plain(name)} |", "|---|---|", *told]) + "\n"
 
 
 def _plain(value: Any) -> str:

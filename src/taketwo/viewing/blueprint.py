@@ -19,13 +19,14 @@ TITLES = {STATE: "state", ACTION: "action (sent)", ASKED: "action (asked for)"}
 TIMELINE = "timestamp"
 
 
-def blueprint(cameras: Sequence[str], signals: Sequence[Signal]) -> rrb.Blueprint:
+def blueprint(cameras: Sequence[str], signals: Sequence[Signal], logs: Sequence[str] = (TASK,)) -> rrb.Blueprint:
     """Cameras on top, below them the plots, and at the bottom a strip of events, tasks and what is told of the episode.
 
     `capture_time` is logged, and has no plot: a straight line says nothing.
 
     Args:
         cameras: entities with pictures.
+        logs: entities with text that is told over time, in one view.
     """
     import rerun as rr
     import rerun.blueprint as rrb
@@ -49,10 +50,10 @@ def blueprint(cameras: Sequence[str], signals: Sequence[Signal]) -> rrb.Blueprin
     if plots:
         rows.append((4, rrb.Horizontal(*plots, name="plots")))
     strip: list[rrb.View] = [
-        rrb.TextLogView(origin=TASK, name="task"),
+        rrb.TextLogView(origin="/", contents=list(logs), name=", ".join(logs)),
         rrb.TextDocumentView(origin=ABOUT, name="about"),
     ]
-    shares = [2.0, 3.0]
+    shares = [2.0 * len(logs), 3.0]
     events = [key for key in EVENTS if key in keys]
     if events:
         strip.insert(0, rrb.TimeSeriesView(origin="/", contents=[path(key) for key in events], name="events"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
-import io
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,20 +12,15 @@ import numpy as np
 
 from taketwo.datasets.reader import Dataset, RecordedEpisode
 from taketwo.errors import DatasetError
-from taketwo.types import Pixels
 from taketwo.viewing.about import about
-from taketwo.viewing.blueprint import ABOUT, TASK, TIMELINE
-from taketwo.viewing.signals import EVENTS, Signal, signals_of
+from taketwo.viewing.blueprint import ABOUT, TASK
+from taketwo.viewing.columns import FRAME_INDEX, describe_signal, jpeg, send_signal, time_columns
+from taketwo.viewing.signals import Signal, signals_of
 
 if TYPE_CHECKING:
     import rerun as rr
 
-FRAME_INDEX = "frame_index"
 TIMESTAMP = "timestamp"
-
-JPEG_QUALITY = 90
-
-MICROSECOND_NS = 1000
 
 
 @dataclass(frozen=True)
@@ -109,14 +102,8 @@ class EpisodeLog:
                 self._send_jpeg(recording, camera, key, made)
 
     def _times(self, rows: slice | Sequence[int] = slice(None)) -> list[rr.TimeColumn]:
-        import rerun as rr
-
         # The column is float32, whose rounding would show as 19.999999 ms.
-        moments = np.round(self._rows[TIMESTAMP][rows].astype(np.float64) * 1e6).astype(np.int64) * MICROSECOND_NS
-        return [
-            rr.TimeColumn(FRAME_INDEX, sequence=self._rows[FRAME_INDEX][rows]),
-            rr.TimeColumn(TIMELINE, duration=moments.astype("timedelta64[ns]")),
-        ]
+        return time_columns(self._rows[FRAME_INDEX][rows], self._rows[TIMESTAMP][rows].astype(np.float64))
 
     def _send_tasks(self, recording: rr.RecordingStream) -> None:
         import rerun as rr
@@ -126,14 +113,9 @@ class EpisodeLog:
         recording.send_columns(TASK, self._times(changes), rr.TextLog.columns(text=texts))
 
     def _send_signal(self, recording: rr.RecordingStream, signal: Signal) -> None:
-        import rerun as rr
-
         values = self._rows[signal.key].reshape(self.episode.length, -1).astype(np.float64)
-        first = EVENTS.index(signal.key) if signal.key in EVENTS else 0
-        for number, name in enumerate(signal.names or (signal.key,)):
-            entity = rr.new_entity_path([signal.key, name] if signal.names else [signal.key])
-            recording.log(entity, rr.SeriesLines(names=[name], colors=[_color(first + number)]), static=True)
-            recording.send_columns(entity, self._times(), rr.Scalars.columns(scalars=values[:, number]))
+        describe_signal(recording, signal)
+        send_signal(recording, signal, self._times(), values)
 
     def _send_video(self, recording: rr.RecordingStream, key: str) -> None:
         import rerun as rr
@@ -158,7 +140,7 @@ class EpisodeLog:
         with ThreadPoolExecutor(max(1, self._pictures.threads)) as pool:
             for start in range(0, self.episode.length, size):
                 frames = self.dataset.frames(self.episode.index, camera, start, start + size)
-                coded = list(pool.map(_jpeg, frames) if self._pictures.threads else map(_jpeg, frames))
+                coded = list(pool.map(jpeg, frames) if self._pictures.threads else map(jpeg, frames))
                 columns = rr.EncodedImage.columns(blob=coded, media_type=["image/jpeg"] * len(coded))
                 recording.send_columns(entity, self._times(slice(start, start + size)), columns)
                 made(len(coded))
@@ -192,17 +174,3 @@ class EpisodeLog:
 class _Video:
     path: Path
     codec: str
-
-
-def _jpeg(pixels: Pixels) -> bytes:
-    from PIL import Image
-
-    target = io.BytesIO()
-    Image.fromarray(pixels).save(target, "JPEG", quality=JPEG_QUALITY)
-    return target.getvalue()
-
-
-def _color(number: int) -> tuple[int, int, int]:
-    """Colours that differ, the same for a joint in every plot; by steps of the golden ratio around the circle."""
-    red, green, blue = colorsys.hsv_to_rgb(0.58 + number * 0.618034, 0.55 + 0.3 * (number % 2), 0.95)
-    return round(red * 255), round(green * 255), round(blue * 255)

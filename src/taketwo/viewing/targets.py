@@ -105,13 +105,8 @@ def open_viewer(dataset: str, episode: int, port: int, blueprint: rrb.Blueprint,
     Raises:
         TakeTwoError: the viewer cannot start, or went away.
     """
-    # The SDK would start a viewer that listens to the whole network, and would find it on PATH only.
-    words = ["--bind", THIS_MACHINE, "--port", str(port), "--expect-data-soon"]
-    viewer = None if _listens(THIS_MACHINE, port) else RerunProcess("viewer", words)
+    viewer = None if listens(THIS_MACHINE, port) else start_viewer(port)
     try:
-        if viewer is not None:
-            viewer.await_port(THIS_MACHINE, port)
-            viewer.stays()
         with _recording(dataset, episode) as recording:
             recording.connect_grpc(f"rerun+http://{THIS_MACHINE}:{port}/proxy", default_blueprint=blueprint)
             send(recording)
@@ -124,12 +119,30 @@ def open_viewer(dataset: str, episode: int, port: int, blueprint: rrb.Blueprint,
         raise
 
 
-@contextmanager
-def serving(rrd: Path, host: str, grpc_port: int, web_port: int) -> Iterator[RerunProcess]:
-    """Serve a file, and the web viewer, by a process of its own, since the SDK's server listens to the whole network.
+def start_viewer(port: int, memory_limit: str = "75%") -> RerunProcess:
+    """A native viewer, which listens to this machine.
 
     Args:
-        host: address of the network interface; 127.0.0.1 is this machine only.
+        memory_limit: it forgets what is oldest rather than take more, such as `2GB` or a part of the machine's.
+
+    Raises:
+        TakeTwoError: it cannot start.
+    """
+    # The SDK would start a viewer that listens to the whole network, and would find it on PATH only.
+    words = ["--bind", THIS_MACHINE, "--port", str(port), "--expect-data-soon", "--memory-limit", memory_limit]
+    viewer = RerunProcess("viewer", words)
+    try:
+        viewer.await_port(THIS_MACHINE, port)
+        viewer.stays()
+    except BaseException:
+        viewer.close()
+        raise
+    return viewer
+
+
+@contextmanager
+def serving(rrd: Path, host: str, grpc_port: int, web_port: int) -> Iterator[RerunProcess]:
+    """Serve a file, and the web viewer; see `start_server`.
 
     Yields:
         The server, which listens.
@@ -137,14 +150,41 @@ def serving(rrd: Path, host: str, grpc_port: int, web_port: int) -> Iterator[Rer
     Raises:
         TakeTwoError: it did not start.
     """
-    words = ["--serve-web", "--bind", host, "--port", str(grpc_port), "--web-viewer-port", str(web_port)]
-    server = RerunProcess("server", [*words, "--server-memory-limit", "75%", str(rrd)])
+    server = start_server(host, grpc_port, web_port, files=(rrd,))
     try:
-        for port in (grpc_port, web_port):
-            server.await_port(host, port)
         yield server
     finally:
         server.close()
+
+
+def start_server(
+    host: str, grpc_port: int, web_port: int, memory_limit: str = "75%", files: Sequence[Path] = ()
+) -> RerunProcess:
+    """Serve files, what is sent to the port, and the web viewer.
+
+    By a process of its own, since the SDK's server listens to the whole network.
+
+    Args:
+        host: address of the network interface; 127.0.0.1 is this machine only.
+        memory_limit: it forgets what is oldest rather than take more, such as `2GB` or a part of the machine's.
+
+    Raises:
+        TakeTwoError: it did not start.
+    """
+    words = ["--serve-web", "--bind", host, "--port", str(grpc_port), "--web-viewer-port", str(web_port)]
+    server = RerunProcess("server", [*words, "--server-memory-limit", memory_limit, *map(str, files)])
+    try:
+        for port in (grpc_port, web_port):
+            server.await_port(host, port)
+    except BaseException:
+        server.close()
+        raise
+    return server
+
+
+def near(host: str) -> str:
+    """The address at which this machine reaches what listens at `host`, which may stand for all interfaces."""
+    return {"0.0.0.0": THIS_MACHINE, "::": "::1"}.get(host, host)
 
 
 class RerunProcess:
@@ -173,13 +213,12 @@ class RerunProcess:
         Raises:
             TakeTwoError: it ended, or takes too long.
         """
-        near = {"0.0.0.0": THIS_MACHINE, "::": "::1"}.get(host, host)
         until = time.monotonic() + START_S
-        while not _listens(near, port):
+        while not listens(near(host), port):
             if self._process.poll() is not None:
                 raise TakeTwoError(f"the Rerun {self._name} cannot start: {self._last_words()}")
             if time.monotonic() > until:
-                raise TakeTwoError(f"the Rerun {self._name} does not listen at {near}, port {port}")
+                raise TakeTwoError(f"the Rerun {self._name} does not listen at {near(host)}, port {port}")
             time.sleep(0.05)
 
     def stays(self) -> None:
@@ -217,7 +256,8 @@ class RerunProcess:
         return one_line(lines[-1]) if lines else f"status {self._process.returncode}"
 
 
-def _listens(host: str, port: int) -> bool:
+def listens(host: str, port: int) -> bool:
+    """Whether something does at this address."""
     with suppress(OSError), socket.create_connection((host, port), timeout=1):
         return True
     return False
