@@ -1,4 +1,7 @@
-"""A bimanual policy without learning, for both tasks of `gym_aloha`: its options. `policy` has the policy itself."""
+"""A policy without learning, for both tasks of `gym_aloha` and those of LIBERO's `libero_object`: its options.
+
+`policy` has the one for `gym_aloha`'s two arms, `libero.policy` the one for LIBERO's.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,26 @@ from taketwo.errors import ConfigError
 from taketwo.types import EnvironmentSpec
 
 if TYPE_CHECKING:
+    from taketwo.policies.scripted.libero.policy import LiberoScriptedPolicy
     from taketwo.policies.scripted.policy import ScriptedPolicy
+
+LIBERO = "libero"
+"""What a policy server calls every LIBERO environment; otherwise their names begin with the suite."""
+
+LIBERO_SUITE = "libero_object"
 
 
 @dataclass(frozen=True)
 class ScriptedConfig:
-    """Waypoints and inverse kinematics for `gym_aloha`'s tasks; needs no pictures and no training.
+    """Waypoints for `gym_aloha`'s tasks and those of `libero_object`; needs no pictures and no training.
 
     Attributes:
         grasp_noise: standard deviation, in metres, of the grasp point's error along the object's x and y,
             drawn anew for every attempt and each arm.
-        tremor: standard deviation, in radians, of the noise added to each commanded joint angle in every step.
+        tremor: standard deviation, in radians, of the noise added to each commanded joint angle in every step; for
+            LIBERO to each commanded turn of the hand, and times 0.5 m to each commanded shift.
         hesitation: probability per step, 0 to 1, that the arms stop for 0.2 to 0.8 s and dither on the spot.
-        skip_grasp_check: go on to the hand-over though the gripper may be empty, instead of trying the grasp again.
+        skip_grasp_check: go on though the gripper may be empty, instead of trying the grasp again.
         chunk_size: actions per answer; those after the first assume that the arms track and no grasp fails.
     """
 
@@ -42,13 +52,20 @@ class ScriptedConfig:
         if self.chunk_size < 1:
             raise ConfigError(f"chunk_size must be 1 or more, not {self.chunk_size}")
 
-    def make(self, spec: EnvironmentSpec) -> ScriptedPolicy:
-        """Build it for one of `gym_aloha`'s tasks.
+    def make(self, spec: EnvironmentSpec) -> ScriptedPolicy | LiberoScriptedPolicy:
+        """Build the one for the environment's task.
 
         Raises:
             ConfigError: the environment is another one.
-            MissingExtraError: MuJoCo, mink or gym_aloha is not installed.
+            MissingExtraError: for `gym_aloha`'s tasks, MuJoCo, mink or gym_aloha is not installed.
         """
+        if spec.name == LIBERO or spec.name.startswith(f"{LIBERO_SUITE}_"):
+            from taketwo.policies.scripted.libero.policy import LiberoScriptedPolicy
+
+            return LiberoScriptedPolicy(self, spec.control_hz)
+        return self._make_for_aloha(spec)
+
+    def _make_for_aloha(self, spec: EnvironmentSpec) -> ScriptedPolicy:
         from taketwo.policies.scripted.kinematics import SIDES, Arm, Side
         from taketwo.policies.scripted.policy import ScriptedPolicy
         from taketwo.policies.scripted.waypoints import TASKS
@@ -56,7 +73,8 @@ class ScriptedConfig:
         if spec.name not in TASKS:
             tasks = " and ".join(TASKS)
             raise ConfigError(
-                f"the scripted policy does aloha's {tasks}, not {spec.name}; choose another --policy.type"
+                f"the scripted policy does {LIBERO_SUITE} and aloha's {tasks}, not {spec.name}; "
+                "choose another --policy.type"
             )
         arms: dict[Side, Arm] = {side: Arm(side) for side in SIDES}
         return ScriptedPolicy(self, TASKS[spec.name](), arms, spec.control_hz)

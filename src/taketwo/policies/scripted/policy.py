@@ -6,8 +6,7 @@ measured state when to go on. Its knobs make it fail as learned policies do.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from taketwo.policies.scripted.kinematics import ARM_JOINTS, SIDES, Arm, Side, angle_between, distance
 from taketwo.policies.scripted.motion import JointMotion
+from taketwo.policies.scripted.noise import PAUSE_S, Tape, dither_swing, pause_steps
 from taketwo.policies.scripted.scene import Scene, arm_slice, scene_of
 from taketwo.policies.scripted.waypoints import ArmGoal, Task, View
 from taketwo.seeding import policy_generator
@@ -23,12 +23,9 @@ from taketwo.types import ActionChunk, EpisodeInfo, FloatArray, Observation
 if TYPE_CHECKING:
     from taketwo.policies.scripted import ScriptedConfig
 
-PAUSE_S = (0.2, 0.8)
-"""A hesitation lasts a time drawn evenly from this range."""
-
-DITHER_RAD, DITHER_HZ = 0.01, 3.0
-"""While it hesitates, each joint swings by about this many radians, this often a second. A
-choice, not a measurement: the waist alone then moves finger tips that are half a metre out by 5 mm."""
+DITHER_RAD = 0.01
+"""While it hesitates, each joint swings by about this many radians. A choice, not a measurement: the waist alone then
+moves finger tips that are half a metre out by 5 mm."""
 
 _GRIPPER_STEP = 0.1
 """Most that a gripper command changes in one control period."""
@@ -77,19 +74,6 @@ class Plan:
     arms: Mapping[Side, ArmPlan]
     anchors: Mapping[Side, FloatArray]
     grippers: Mapping[Side, float]
-
-
-class Tape:
-    """Random rows, drawn when first asked for, in order, and then kept: row k is the same however one gets there."""
-
-    def __init__(self, draw: Callable[[], FloatArray]) -> None:
-        self._draw = draw
-        self._rows: list[FloatArray] = []
-
-    def __getitem__(self, index: int) -> FloatArray:
-        while len(self._rows) <= index:
-            self._rows.extend(self._draw())
-        return self._rows[index]
 
 
 class Noise:
@@ -214,11 +198,8 @@ class ScriptedPolicy:
     def _maybe_pause(self, plan: Plan) -> Plan:
         if not self._config.hesitation or plan.pause_steps > 0:
             return plan
-        chance, length = self._noise.pauses[plan.step]
-        if chance >= self._config.hesitation:
-            return plan
-        shortest, longest = PAUSE_S
-        return replace(plan, pause_steps=max(1, round((shortest + length * (longest - shortest)) * self._hz)))
+        row = self._noise.pauses[plan.step]
+        return replace(plan, pause_steps=pause_steps(row, self._config.hesitation, PAUSE_S, self._hz))
 
     def _paused(self, plan: Plan) -> Plan:
         """Brake and stand; the phase's time stands as well."""
@@ -238,8 +219,7 @@ class ScriptedPolicy:
         step = plan.step - 1
         shake = self._config.tremor * self._noise.tremor[step]
         if plan.pause_steps > 0:
-            swing = math.sin(2 * math.pi * DITHER_HZ * step / self._hz)
-            shake = shake + DITHER_RAD * swing * self._noise.dither
+            shake = shake + DITHER_RAD * dither_swing(step, self._hz) * self._noise.dither
         for row, side in enumerate(SIDES):
             arm_slice(action, side)[:] += shake[row]
         return action
