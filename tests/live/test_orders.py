@@ -20,11 +20,16 @@ def opened():
 @pytest.fixture(autouse=True)
 def untouched(opened):
     commands, prompt = opened.commands, opened.prompt
-    before = {name: value for name, value in vars(commands).items() if not name.startswith("_")}
+    before = wanted(commands)
     yield
-    assert {name: value for name, value in vars(commands).items() if not name.startswith("_")} == before
+    assert wanted(commands) == before
     assert prompt.text == "first"
     assert opened.state()["episode"]["index"] == 0
+
+
+def wanted(commands):
+    names = ("take", "paused", "stop_reason", "discard_reason", "end_reason", "retry_reason", "marked")
+    return {name: getattr(commands, name) for name in names}
 
 
 def post(opened, body, content_type=JSON, **headers):
@@ -128,3 +133,13 @@ def test_another_method_is_refused(opened, method):
 @pytest.mark.parametrize("path", ["/", "/api/state", "/stream", "/snapshot/top.jpg", "/static/main.js"])
 def test_what_is_only_looked_at_takes_no_commands(opened, path):
     assert opened.ask("POST", path, '{"command": "stop"}', content_type=JSON)[0] == 405
+
+
+def test_a_command_for_an_earlier_take_of_the_episode_is_refused():
+    with showing() as opened:
+        take = opened.state()["episode"]["take"]
+        assert opened.command("redo_episode", episode=0, take=take)[0] == 200
+        until(lambda: (opened.state()["episode"] or {}).get("take") == take + 1)
+        status, said = opened.command("redo_episode", episode=0, take=take)
+        assert (status, said) == (409, "another take of episode 1 is under way")
+        assert opened.commands.discard_reason is None

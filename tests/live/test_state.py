@@ -1,6 +1,7 @@
 """What the page is told of real sessions."""
 
 import json
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from taketwo import __version__
 from taketwo.session.events import Intervention
 from taketwo.testing import PointEnvironment, SteeringController
-from taketwo.types import Decision
+from taketwo.types import Decision, FailureEstimate
 from tests.live.support import PATIENCE_S, Still, live, showing, until
 from tests.support import run_session
 
@@ -114,6 +115,24 @@ def test_what_is_no_number_is_null():
             samples = until(lambda: _next(events, "samples"))
             assert samples["action"][0] == [None, None]
         assert opened.state()["episodes"][0]["reward_max"] is None
+
+
+def test_numbers_of_numpys_own_kinds_are_told_too():
+    class Rewards(PointEnvironment):
+        def step(self, action):
+            return replace(super().step(action), reward=np.float32(0.5))
+
+    class Watched(Still):
+        def decide(self, observation):
+            estimate = FailureEstimate(np.float32(0.25), np.float64(0.75), np.float32(0.5))
+            return replace(super().decide(observation), failure=estimate)
+
+    with live() as opened:
+        with opened.events() as events:
+            run_session(Rewards(), Watched(), sinks=[opened.page.sink], num_episodes=1, max_episode_steps=5)
+            samples = until(lambda: _next(events, "samples"))
+            assert (samples["p_fail"][0], samples["high"][0], samples["low"][0]) == (0.25, 0.75, 0.5)
+        assert opened.state()["episodes"][0]["reward_max"] == 0.5
 
 
 def _next(events, kind):

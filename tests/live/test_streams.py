@@ -122,6 +122,15 @@ def test_who_comes_during_a_pause_sees_where_the_session_stands():
         assert len(opened.session.keep.steps) <= steps + 1
 
 
+def test_a_camera_that_is_first_looked_at_during_a_pause_is_shown():
+    with showing(Wide()) as opened, opened.stream("/stream/top") as top:
+        next(top)
+        opened.session.stand_still()
+        with opened.stream("/stream/angle") as angle:
+            _, jpeg = next(angle)
+        assert np.abs(pixels(jpeg).mean((0, 1)) - COLOURS["angle"]).max() < 5
+
+
 def test_viewers_that_never_read_hold_up_neither_the_others_nor_the_session():
     with showing(PointEnvironment(480, 640)) as opened, ExitStack() as stack:
         for _ in range(10):

@@ -6,7 +6,7 @@ import pytest
 
 from taketwo.session.commands import Commands
 from taketwo.session.events import EpisodeStart, Intervention, Paused, StepTaken
-from taketwo.testing import SteeringController
+from taketwo.testing import PointEnvironment, SteeringController
 from taketwo.types import Outcome
 from tests.support import Keep, run_session
 
@@ -148,6 +148,86 @@ def test_a_paused_session_can_be_stopped_without_going_on():
 
     result = run_session(controller=At(step_3=pause), commands=commands, num_episodes=3)
     assert outcomes(result) == [(0, "stopped", "stopped by the operator")]
+
+
+def test_a_paused_session_begins_no_episode_since_a_reset_moves_the_robot_too():
+    commands = Commands()
+    environment = PointEnvironment()
+    resets = []
+    reset, environment.reset = environment.reset, lambda *args: resets.append(args) or reset(*args)
+
+    def end():
+        commands.pause()
+        commands.end_episode()
+        threading.Timer(0.3, go_on).start()
+
+    def go_on():
+        resets.append("goes on")
+        commands.resume()
+
+    result = run_session(environment, At(step_3=end), commands=commands, num_episodes=2)
+    assert [kind if kind == "goes on" else "reset" for kind in resets] == ["reset", "goes on", "reset"]
+    assert [episode.outcome for episode in result.episodes] == [Outcome.STOPPED, Outcome.SUCCESS]
+
+
+def test_a_session_that_pauses_between_episodes_can_be_stopped():
+    commands = Commands()
+
+    def end():
+        commands.pause()
+        commands.end_episode()
+        threading.Timer(0.2, commands.stop).start()
+
+    result = run_session(controller=At(step_3=end), commands=commands, num_episodes=2)
+    assert (len(result.episodes), result.reason) == (1, "stopped by the operator")
+
+
+@pytest.mark.parametrize("command", ["discard_episode", "end_episode", "retry"])
+def test_what_was_meant_for_an_earlier_take_does_nothing_to_this_one(command):
+    commands, keep = Commands(), Keep()
+
+    def late():
+        getattr(commands, command)(take=commands.take - 1)
+        commands.mark(False, take=commands.take - 1)
+
+    controller = At(step_3=commands.discard_episode, step_6=late)
+    result = run_session(controller=controller, commands=commands, num_episodes=1, sinks=[keep])
+    assert [episode.outcome for episode in result.episodes] == [Outcome.DISCARDED, Outcome.SUCCESS]
+    assert not keep.of(Intervention)
+
+
+def test_the_environments_own_prompt_is_back_after_a_pause_in_which_it_was_asked_for():
+    commands, keep = Commands(), Keep()
+    prompt = ["left"]
+
+    def pause():
+        commands.pause()
+        threading.Timer(0.1, edit).start()
+
+    def edit():
+        prompt[0] = None
+        commands.resume()
+
+    run_session(controller=At(step_3=pause), commands=commands, num_episodes=1, sinks=[keep], prompt=lambda: prompt[0])
+    own = PointEnvironment().spec.prompt
+    assert [step.observation.prompt for step in keep.steps[:4]] == ["left", "left", "left", own]
+
+
+def test_a_sink_that_the_session_needs_and_that_fails_in_a_pause_ends_it():
+    commands = Commands()
+
+    class Fails:
+        name, lossless, required = "recorder", True, True
+
+        def cameras(self, frame):
+            return ()
+
+        def on(self, event):
+            if isinstance(event, Paused):
+                raise OSError("the disk is full")
+
+    result = run_session(controller=At(step_3=commands.pause), commands=commands, num_episodes=1, sinks=[Fails()])
+    assert "the disk is full" in str(result.fault)
 
 
 def test_a_prompt_edited_during_a_pause_is_in_the_next_observation():

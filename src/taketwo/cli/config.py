@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -84,7 +84,7 @@ class RunConfig:
 
 def source_of(flags: Mapping[str, str | None]) -> Source:
     """What the user gave by flags and by the file that `--config_path` names."""
-    given = _with_page(flags)
+    given = dict(flags)
     path = None
     content: dict[str, Any] = {}
     if "config_path" in given:
@@ -95,24 +95,28 @@ def source_of(flags: Mapping[str, str | None]) -> Source:
         content = load_yaml(path)
         if {"config", "episodes"} <= content.keys():  # a session.json, to run that session again
             content = content["config"]
-    if _ends_otherwise(given, content) and not _gives(given, content, "num_episodes"):
+    given |= _live(given, content)
+    if _ends_otherwise(given, content) and not _gives(given, content, "session.num_episodes"):
         given["session.num_episodes"] = "none"  # a minute that was asked for is not cut at the third episode
     return Source(given, content, path)
 
 
-def _with_page(flags: Mapping[str, str | None]) -> dict[str, str | None]:
-    """`--live` asks for the page, and so does an option that only the page has."""
-    given = dict(flags)
-    if "live" in given:
-        given.setdefault("live.page", given.pop("live"))
-    elif any(name.startswith("live.") and not name.startswith("live.window") for name in given):
-        given.setdefault("live.page", "true")
-    return given
+def _live(flags: dict[str, str | None], content: Mapping[str, Any]) -> dict[str, str | None]:
+    """`--live` asks for the page, and so does an option that only the page has; the window likewise."""
+    if "live" in flags:
+        flags.setdefault("live.page", flags.pop("live"))
+    options = [field.name for field in fields(LiveConfig) if field.name not in ("page", "window")]
+    asked: dict[str, str | None] = {}
+    for name in options:
+        shown = "window" if name.startswith("window_") else "page"
+        if _gives(flags, content, f"live.{name}") and not _gives(flags, content, f"live.{shown}"):
+            asked[f"live.{shown}"] = "true"
+    return asked
 
 
 def _ends_otherwise(flags: Mapping[str, str | None], content: Mapping[str, Any]) -> bool:
-    return any(_gives(flags, content, name) for name in ("total_seconds", "max_total_steps"))
+    return any(_gives(flags, content, name) for name in ("session.total_seconds", "session.max_total_steps"))
 
 
 def _gives(flags: Mapping[str, str | None], content: Mapping[str, Any], name: str) -> bool:
-    return f"session.{name}" in flags or holds(content, f"session.{name}")
+    return name in flags or holds(content, name)

@@ -148,7 +148,7 @@ def run(config: RunConfig, source: Source) -> int:
             config = _with_new_seeds(config, dataset)
         session_file = SessionFile(config.output_dir, config.video.subsample)
         own: tuple[Sink | None, ...] = (video, dataset, progress, live)
-        shown = viewers(config, source, spec, commands, not_begun)
+        shown = stack.enter_context(viewers(config, source, spec, commands))
         session = Session(
             prompted,
             controller,

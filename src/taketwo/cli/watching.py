@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 from taketwo.cli.config import RunConfig
 from taketwo.cli.making import closing, made
@@ -13,6 +14,10 @@ from taketwo.control.prompt import PromptSource
 from taketwo.session.commands import Commands
 from taketwo.session.sinks import Sink
 from taketwo.types import EnvironmentSpec
+
+if TYPE_CHECKING:
+    from taketwo.live.window import WindowSink
+    from taketwo.viewing.stream import RerunSink
 
 
 @contextmanager
@@ -44,28 +49,30 @@ def page(
         closing("the live page", opened.close)
 
 
+@contextmanager
 def viewers(
-    config: RunConfig, source: Source, spec: EnvironmentSpec, commands: Commands, not_begun: ExitStack
-) -> Iterator[Sink]:
-    """The sinks of the window and of Rerun, where they are wanted.
-
-    Args:
-        not_begun: gets what closes them; a session that begins does so itself.
+    config: RunConfig, source: Source, spec: EnvironmentSpec, commands: Commands
+) -> Iterator[Sequence[WindowSink | RerunSink]]:
+    """The sinks of the window and of Rerun, where they are wanted, open until the end of the body.
 
     Raises:
         TakeTwoError: one of them cannot be opened, and the session should not begin without it.
     """
-    if config.live.window:
-        from taketwo.live.window import open_window
+    with ExitStack() as stack:
+        sinks: list[WindowSink | RerunSink] = []
+        if config.live.window:
+            window = made("live", config.live, source, lambda: _window(config, spec, commands))
+            if window is not None:
+                stack.callback(closing, "the window", window.close)
+                sinks.append(window)
+        if config.display_data:
+            rerun = made("display", config.display, source, lambda: config.display.make(spec))
+            stack.callback(closing, "Rerun", rerun.close)
+            sinks.append(rerun)
+        yield sinks
 
-        every_n, episodes = config.live.window_every, config.session.num_episodes
-        window = made(
-            "live", config.live, source, lambda: open_window(spec, commands, every_n=every_n, num_episodes=episodes)
-        )
-        if window is not None:
-            not_begun.callback(closing, "the window", window.close)
-            yield window
-    if config.display_data:
-        rerun = made("display", config.display, source, lambda: config.display.make(spec))
-        not_begun.callback(closing, "Rerun", rerun.close)
-        yield rerun
+
+def _window(config: RunConfig, spec: EnvironmentSpec, commands: Commands) -> WindowSink | None:
+    from taketwo.live.window import open_window
+
+    return open_window(spec, commands, every_n=config.live.window_every, num_episodes=config.session.num_episodes)

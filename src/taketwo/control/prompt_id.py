@@ -33,8 +33,9 @@ def made_prompt_id(prompt_id: str) -> str:
 
 
 def marked(prompt: str, prompt_id: str) -> str:
-    """The prompt with the token in front, where nothing that shortens a prompt cuts it off."""
-    return f"[prompt_id={prompt_id}] {prompt}"
+    """The prompt with the token in front, once, where nothing that shortens a prompt cuts it off."""
+    token = f"[prompt_id={prompt_id}] "
+    return prompt if prompt.startswith(token) else token + prompt
 
 
 class MarkedPrompt:

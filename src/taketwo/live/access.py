@@ -9,11 +9,10 @@ import re
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, cookie_parser
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -156,12 +155,9 @@ class Guard:
     def _cookies(self, headers: Headers) -> list[str]:
         found = []
         for text in headers.getlist("cookie"):
-            try:
-                cookies = SimpleCookie(text)
-            except CookieError:
-                continue
+            cookies = cookie_parser(text)  # Python's own drops them all where another service's is odd
             if self._access.cookie in cookies:
-                found.append(cookies[self._access.cookie].value)
+                found.append(cookies[self._access.cookie])
         return found
 
     def _keep_token(self, headers: Headers, query: list[tuple[str, str]]) -> Response:

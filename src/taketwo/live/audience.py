@@ -108,6 +108,10 @@ class Audience:
         self.watched = frozenset().union(*(viewer.cameras for viewer in self._viewers))
 
     async def _keep_ticking(self) -> None:
-        while True:
-            self.wake()
-            await asyncio.sleep(TICK_S)
+        try:
+            while True:
+                self.wake()
+                await asyncio.sleep(TICK_S)
+        finally:
+            if self._ticker is asyncio.current_task():
+                self._ticker = None  # the next who joins starts it anew

@@ -33,7 +33,7 @@ class LiveConfig:
         fps: most pictures a second of each camera.
         quality: of the JPEG pictures, from 1 to 95.
         window: whether there is a window.
-        window_every: the window shows every so many frames one.
+        window_every: the window shows every n-th frame.
     """
 
     page: bool = False

@@ -81,11 +81,12 @@ class News:
         if told.samples != self._samples:
             begin, told.samples = told.samples, self._samples
             yield self._batch(begin, self._samples)
-        if told.interventions != self._state.interventions_count:
-            for message in self._state.interventions_since(told.interventions):
-                told.interventions += 1
+        count = self._state.interventions_count
+        if told.interventions != count:
+            new = self._state.interventions_since(told.interventions)
+            told.interventions = count
+            for message in new:
                 yield msgspec.json.encode(message).decode()
-            told.interventions = self._state.interventions_count
 
     def _encode_batch(self, begin: int, end: int) -> str:
         return msgspec.json.encode(columns(self._state.sample_range(begin, end))).decode()

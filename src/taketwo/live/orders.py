@@ -35,41 +35,43 @@ class Order(msgspec.Struct, forbid_unknown_fields=True):
 
     Attributes:
         episode: the episode that is meant, so that a click that comes too late does not hit the next one.
+        take: the take that is meant, for the same of an episode that is taken again.
         prompt: the new instruction; null or blank for the environment's own.
     """
 
     command: str
     episode: int | None = None
+    take: int | None = None
     prompt: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
-def _end(commands: Commands) -> str:
-    commands.end_episode()
+def _end(commands: Commands, take: int) -> str:
+    commands.end_episode(take=take)
     return "ends after this step"
 
 
-def _redo(commands: Commands) -> str:
-    commands.discard_episode()
+def _redo(commands: Commands, take: int) -> str:
+    commands.discard_episode(take=take)
     return "ends after this step, is not kept, and is taken again"
 
 
-def _intervene(commands: Commands) -> str:
-    commands.retry()
+def _intervene(commands: Commands, take: int) -> str:
+    commands.retry(take=take)
     return "goes on with a policy that begins again"
 
 
-def _mark_success(commands: Commands) -> str:
-    commands.mark(True)
+def _mark_success(commands: Commands, take: int) -> str:
+    commands.mark(True, take)
     return "is marked a success"
 
 
-def _mark_failure(commands: Commands) -> str:
-    commands.mark(False)
+def _mark_failure(commands: Commands, take: int) -> str:
+    commands.mark(False, take)
     return "is marked a failure"
 
 
-def _unmark(commands: Commands) -> str:
-    commands.mark(None)
+def _unmark(commands: Commands, take: int) -> str:
+    commands.mark(None, take)
     return "is no longer marked"
 
 
@@ -88,7 +90,7 @@ def _resume(commands: Commands) -> str:
     return "the session goes on"
 
 
-ON_EPISODE: dict[str, Callable[[Commands], str]] = {
+ON_EPISODE: dict[str, Callable[[Commands, int], str]] = {
     "end_episode": _end,
     "redo_episode": _redo,
     "intervene": _intervene,
@@ -143,12 +145,15 @@ class Orders:
 
     def _on_episode(self, order: Order) -> str:
         """Words count episodes from 1, as tables and page do; fields from 0."""
-        episode = self._state.commands.episode
+        commands = self._state.commands
+        take, episode = commands.take, commands.episode
         if episode is None:
             raise HTTPException(409, "no episode is under way")
         if order.episode not in (None, episode):
             raise HTTPException(409, f"episode {order.episode + 1} is not under way, but episode {episode + 1}")
-        return f"episode {episode + 1} {ON_EPISODE[order.command](self._state.commands)}"
+        if order.take not in (None, take):
+            raise HTTPException(409, f"another take of episode {episode + 1} is under way")
+        return f"episode {episode + 1} {ON_EPISODE[order.command](commands, take)}"
 
     def _set_prompt(self, text: str | None) -> str:
         prompt = self._state.prompt

@@ -59,7 +59,7 @@ class Samples:
         if not self._due(step.time_s):
             return
         failure = step.decision.failure
-        p_fail, high, low = (None, None, None) if failure is None else (failure.p_fail, failure.high, failure.low)
+        told = (None, None, None) if failure is None else (failure.p_fail, failure.high, failure.low)
         self._kept.append(
             Sample(
                 time_s,
@@ -67,9 +67,7 @@ class Samples:
                 _rounded(step.decision.sent),
                 _rounded(step.observation.state),
                 None if late_ms is None else round(late_ms, 3),
-                p_fail,
-                high,
-                low,
+                *(None if value is None else float(value) for value in told),
             )
         )
         self.count += 1

@@ -39,10 +39,10 @@ class LiveSink:
 
     def cameras(self, frame: int) -> Collection[str]:
         """Those that somebody looks at now, where a picture is due; the same for the same frame."""
-        answered, cameras = self._answered
-        if answered == frame and cameras:
-            return cameras
+        answered, before = self._answered
         cameras = self._audience.watched.intersection(self._frames.cameras or ())
+        if answered == frame and cameras <= before:
+            return before
         if cameras and not self._due(monotonic()):
             cameras = frozenset()
         self._answered = frame, cameras
@@ -77,7 +77,8 @@ class LiveSink:
             asked, cameras = self._asked.popleft()
             if asked == frame:
                 wanted = cameras
-        return wanted & self._audience.watched
+        seen = {camera for camera in wanted if self._frames.number(camera) == frame}  # in a pause before it
+        return (wanted & self._audience.watched) - seen
 
     def _unseen(self, event: Paused) -> list[str]:
         """Cameras that somebody looks at, and whose newest picture is not of where the session stands."""

@@ -72,7 +72,7 @@ class LiveState:
         self._end_reason: str | None = None
         self._running = False
         self._episode: EpisodeInfo | None = None
-        self._step = self._intervened = self._interventions_count = 0
+        self._takes = self._step = self._intervened = self._interventions_count = 0
         self._interventions: deque[dict[str, Any]] = deque(maxlen=INTERVENTIONS_KEPT)
         self._episodes: list[dict[str, Any]] = []
         self._episodes_json = msgspec.Raw(b"[]")
@@ -97,6 +97,7 @@ class LiveState:
                 case EpisodeStart(episode):
                     self._running, self._episode = True, episode
                     self._step = self._intervened = 0
+                    self._takes += 1
                     self.samples.begin_episode()
                     self._timing.begin_episode()
                 case Intervention():
@@ -120,12 +121,6 @@ class LiveState:
     def ended(self) -> bool:
         """Whether the session is over."""
         return self._ended > 0
-
-    @property
-    def episode(self) -> int | None:
-        """The index of the episode under way; None between episodes."""
-        episode = self._episode
-        return None if episode is None else episode.index
 
     @property
     def interventions_count(self) -> int:
@@ -237,6 +232,7 @@ class LiveState:
             return None
         return {
             "index": self._episode.index,
+            "take": self._takes,
             "seed": self._episode.seed,
             "step": self._step,
             "time_s": self._step / self._start.control_hz,

@@ -215,6 +215,7 @@ class WindowSink:
         self._closing = False
         self._status = "starting"
         self._episode: int | None = None
+        self._takes = 0  # begun, which numbers them as the session's commands do
         self._shown: dict[str, Any] = {"episode": "", "step": None, "retries": 0, "prompt": ""}
         self._pictures: list[Pixels] = []
         self._handing_over = threading.Lock()
@@ -252,6 +253,7 @@ class WindowSink:
         of_all = f"/{self._num_episodes}" if self._num_episodes is not None else ""
         self._shown |= {"episode": f"Episode {index + 1}{of_all}", "step": None, "retries": 0}
         self._episode = index
+        self._takes += 1
 
     def _take_frame(self, event: StepTaken | TerminalObservation) -> None:
         self._shown |= {"step": event.index, "prompt": shortened(event.observation.prompt or "", PROMPT_CHARACTERS)}
@@ -308,11 +310,11 @@ class WindowSink:
         elif self._episode is None:
             return
         elif key == "end":
-            commands.end_episode()
+            commands.end_episode(take=self._takes)
         elif key == "redo":
-            commands.discard_episode()
+            commands.discard_episode(take=self._takes)
         elif key == "intervene":
-            commands.retry()
+            commands.retry(take=self._takes)
         elif key in ("success", "failure"):
             verdict = key == "success"
-            commands.mark(None if commands.marked is verdict else verdict)
+            commands.mark(None if commands.marked is verdict else verdict, self._takes)

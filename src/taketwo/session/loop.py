@@ -169,6 +169,7 @@ class Session:
         self._episodes: list[Episode] = []
         self._steps = self._frames = 0
         self._paused_s = 0.0
+        self._own_prompt: str | None = None  # of the last observation, before another was put in
 
     def run(self) -> SessionResult:
         """Run to the end. What goes wrong inside is told by `SessionResult.fault`, not raised."""
@@ -203,6 +204,9 @@ class Session:
     def _run_episodes(self) -> tuple[str, BaseException | None]:
         faults = 0
         while (reason := self._cut_short() or self._enough()) is None:
+            if self._commands.paused:  # a reset moves the robot too
+                self._wait_in_pause()
+                continue
             index = self._kept()
             fault = self._run_episode(EpisodeInfo(index, self._seed(index)))
             if fault is not None:
@@ -214,7 +218,7 @@ class Session:
     def _run_episode(self, info: EpisodeInfo) -> Exception | None:
         tally = Tally(first_frame=self._frames)
         fault = None
-        self._commands.begin_episode(info.index)
+        self._commands.begin_take(info.index)
         self._publish(EpisodeStart(info))
         try:
             outcome, reason = self._take_steps(info, tally)
@@ -227,7 +231,7 @@ class Session:
                 outcome, reason = Outcome.STOPPED, f"{self._commands.stop_reason}; then: {error}"
             else:
                 fault, outcome, reason = error, Outcome.FAULT, str(error) or type(error).__name__
-        self._commands.begin_episode(None)
+        self._commands.finish_take()
         episode = tally.finish(info, outcome, reason)
         self._episodes.append(episode)
         self._publish(EpisodeEnd(episode))
@@ -245,7 +249,7 @@ class Session:
             while (ending := self._ending(tally)) is None:
                 if self._commands.waits:
                     began += self._pause(observation)
-                    observation = self._prompted(observation)  # it may have been edited meanwhile
+                    observation = self._prompted(replace(observation, prompt=self._own_prompt))  # edited meanwhile
                     continue
                 late_s = self._pacer.wait()
                 time_s = self._clock.now() - began
@@ -269,13 +273,18 @@ class Session:
 
     def _pause(self, observation: Observation) -> float:
         """Wait until there is something to do again; returns how long that took, in seconds."""
-        paused_at = self._clock.now()
-        while self._commands.waits:
+        waited_s = 0.0
+        while self._commands.waits and self._sink_failure() is None:
             self._look(observation)  # who comes now sees where it stands
             self._publish(Paused(self._frames, observation))
-            self._clock.sleep_until(self._clock.now() + PAUSE_LOOK_S)
+            waited_s += self._wait_in_pause()
         self._pacer.start()
-        waited_s = self._clock.now() - paused_at
+        return waited_s
+
+    def _wait_in_pause(self) -> float:
+        began = self._clock.now()
+        self._clock.sleep_until(began + PAUSE_LOOK_S)
+        waited_s = self._clock.now() - began
         self._paused_s += waited_s
         return waited_s
 
@@ -359,6 +368,7 @@ class Session:
         return frame
 
     def _prompted(self, observation: Observation) -> Observation:
+        self._own_prompt = observation.prompt
         prompt = self._prompt()
         if prompt is None or prompt == observation.prompt:
             return observation

@@ -76,6 +76,8 @@ class SinkThread:
         shows_frame = _shows_frame(event)
         capacity = min(self._capacity, frames_that_fit(event))
         with self._changed:
+            if isinstance(event, Paused) and self._events:
+                return  # nothing new to who has not seen the last of it
             if shows_frame and self.error is None and self._frames_pending >= capacity:
                 self._make_room(capacity)
             if self.error is not None:
@@ -145,7 +147,7 @@ class SinkThread:
 
 def frames_that_fit(event: Event) -> int:
     """How many frames like this one may be held back, by the memory that its pictures take."""
-    if not isinstance(event, StepTaken | Paused | TerminalObservation):
+    if not isinstance(event, StepTaken | TerminalObservation):
         return QUEUE_FRAMES
     pictures = (image for image in event.observation.images.values() if image.rendered)
     frame_bytes = sum(image.height * image.width * 3 for image in pictures)
@@ -153,4 +155,4 @@ def frames_that_fit(event: Event) -> int:
 
 
 def _shows_frame(event: Event) -> bool:
-    return isinstance(event, StepTaken | Paused | TerminalObservation)
+    return isinstance(event, StepTaken | TerminalObservation)

@@ -35,8 +35,8 @@ class Tally:
         prompt = observation.prompt
         if prompt is not None and (not self.prompts or prompt != self.prompts[-1]):
             self.prompts.append(prompt)
-        self.reward_sum += result.reward
-        self.reward_max = max(self.reward_max, result.reward)
+        self.reward_sum += float(result.reward)
+        self.reward_max = max(self.reward_max, float(result.reward))
         self.terminated, self.truncated = result.terminated, result.truncated
         self.solved_last = bool(result.success)
         self.solved_ever |= self.solved_last

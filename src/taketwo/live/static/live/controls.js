@@ -72,9 +72,10 @@ export class Controls {
 
   /** What concerns an episode names it, so that a key pressed as it ends does not hit the next. */
   async _send(command) {
-    const index = this._state?.episode?.index;
+    const episode = this._state?.episode;
     const ofEpisode = !["pause", "resume", "stop"].includes(command);
-    const { ok, said } = await sendCommand(command, ofEpisode && index !== undefined ? { episode: index } : {});
+    if (ofEpisode && !episode) return toast("No episode is under way.", false);
+    const { ok, said } = await sendCommand(command, ofEpisode ? { episode: episode.index, take: episode.take } : {});
     toast(said, ok);
   }
 }

@@ -3,6 +3,8 @@ import { sendCommand } from "../shared/api.js";
 import { h, setText } from "../shared/dom.js";
 import { toast } from "../shared/toasts.js";
 
+const PATIENCE_MS = 3000; // for an observation to carry what was sent
+
 export class PromptEditor {
   constructor() {
     this._shown = "";
@@ -64,8 +66,19 @@ export class PromptEditor {
     if (!ok) return;
     this._field.value = prompt;
     this._sent = prompt === this._shown ? null : prompt;
+    if (this._sent !== null) setTimeout(() => this._forget(prompt), PATIENCE_MS);
     this._showButtons();
     this._field.blur();
+  }
+
+  /** What the observations show may be another than what was sent: the environment's own, or someone else's. */
+  _forget(sent) {
+    if (this._sent !== sent) return;
+    this._sent = null;
+    if (this._field.value === sent) this._field.value = this._shown;
+    this._showButtons();
+    setText(this._note, "");
+    this._note.hidden = true;
   }
 
   _leave() {
