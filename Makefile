@@ -53,9 +53,10 @@ $(VENV)/run.stamp: $(BIN)/uv requirements/run.txt pyproject.toml
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --editable .
 	touch $@
 
-$(VENV)/dev.stamp: $(VENV)/run.stamp requirements/dev.txt requirements/vla-eval.txt
+$(VENV)/dev.stamp: $(VENV)/run.stamp requirements/dev.txt requirements/vla-eval.txt requirements/libero.txt
 	scripts/install_system_packages.sh chromium ffmpeg libsm6 libxext6 xdotool xvfb
-	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --requirement requirements/dev.txt --requirement requirements/vla-eval.txt
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --requirement requirements/dev.txt --requirement requirements/vla-eval.txt \
+		--requirement requirements/libero.txt
 	touch $@
 
 pins: setup  ## Pin anew what pyproject.toml asks for.

@@ -62,6 +62,11 @@ HEAVY = [
     "starlette",
     "uvicorn",
     "cv2",
+    "robosuite",
+    "libero",
+    "numba",
+    "matplotlib",
+    "pettingzoo",
 ]
 
 
@@ -108,6 +113,9 @@ def test_types_know_nothing_but_errors():
         "taketwo.envs.base",
         "taketwo.envs.aloha",
         "taketwo.envs.gym",
+        "taketwo.envs.libero",
+        "taketwo.envs.push",
+        "taketwo.policies.push",
         "taketwo.policies.base",
         "taketwo.policies.scripted",
         "taketwo.policies.remote",

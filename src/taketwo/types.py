@@ -126,6 +126,8 @@ class EnvironmentSpec:
         cameras: the cameras whose pictures observations carry.
         max_episode_steps: the environment's own step limit; None where it has none.
         prompt: the task in words, where there is one.
+        num_init_states: how many recorded initial states there are to begin from, each episode the next one; None where
+            episodes begin by their seeds alone.
     """
 
     name: str
@@ -138,6 +140,7 @@ class EnvironmentSpec:
     cameras: Mapping[str, CameraSpec] = field(default_factory=dict)
     max_episode_steps: int | None = None
     prompt: str | None = None
+    num_init_states: int | None = None
 
     @property
     def action_dim(self) -> int:

@@ -444,3 +444,20 @@ def test_a_latest_sink_never_holds_up_the_loop_and_its_losses_are_counted(episod
 def test_limits_that_make_no_sense_are_refused(options):
     with pytest.raises(ConfigError):
         SessionConfig(**options)
+
+
+def test_episodes_begin_from_one_recorded_initial_state_after_the_other():
+    environment = PointEnvironment()
+    environment.spec = dataclasses.replace(environment.spec, num_init_states=50)
+    begun = []
+    reset, environment.reset = environment.reset, lambda seed, options=None: begun.append(options) or reset(seed)
+    run_session(environment, num_episodes=2, seed_offset=3)
+    assert begun == [{"init_state": 3}, {"init_state": 4}]
+
+
+def test_an_environment_without_recorded_initial_states_is_told_of_none():
+    environment = PointEnvironment()
+    begun = []
+    reset, environment.reset = environment.reset, lambda seed, options=None: begun.append(options) or reset(seed)
+    run_session(environment, num_episodes=1)
+    assert begun == [None]

@@ -11,7 +11,12 @@ from taketwo.types import EnvironmentSpec, FloatArray, Observation, Pixels, Step
 ENVIRONMENTS = Registry(
     "environment",
     "taketwo.envs",
-    {"aloha": "taketwo.envs.aloha:AlohaConfig", "gym": "taketwo.envs.gym:GymConfig"},
+    {
+        "aloha": "taketwo.envs.aloha:AlohaConfig",
+        "gym": "taketwo.envs.gym:GymConfig",
+        "libero": "taketwo.envs.libero:LiberoConfig",
+        "push": "taketwo.envs.push:PushConfig",
+    },
 )
 
 
@@ -24,7 +29,11 @@ class Environment(Protocol):
         ...
 
     def reset(self, seed: int, options: Mapping[str, Any] | None = None) -> Observation:
-        """Begin an episode. The same seed gives the same first observation.
+        """Begin an episode. The same seed and options give the same first observation.
+
+        Args:
+            options: `init_state`, the number of a recorded initial state, where the spec has some; beyond the last it
+                begins with the first again.
 
         Raises:
             EnvironmentFault: it cannot begin.

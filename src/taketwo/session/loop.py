@@ -239,7 +239,7 @@ class Session:
 
     def _take_steps(self, info: EpisodeInfo, tally: Tally) -> tuple[Outcome, str]:
         with blaming(EnvironmentFault, "the environment failed to reset"):
-            observation = self._prompted(self._environment.reset(info.seed))
+            observation = self._prompted(self._environment.reset(info.seed, self._reset_options(info)))
         with blaming(PolicyError, "the policy failed to reset"):
             self._controller.reset(info, observation)
         self._look(observation)  # the first picture takes longest, and no step shall be late for it
@@ -354,6 +354,11 @@ class Session:
         if self._config.num_episodes is not None and self._kept() >= self._config.num_episodes:
             return "all episodes done"
         return None
+
+    def _reset_options(self, info: EpisodeInfo) -> Mapping[str, Any] | None:
+        if self._environment.spec.num_init_states is None:
+            return None
+        return {"init_state": self._config.seed_offset + info.index}
 
     def _seed(self, index: int) -> int:
         return episode_seed(self._config.seed, self._config.seed_offset + index)
