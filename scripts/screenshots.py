@@ -1,8 +1,9 @@
-"""Makes the pictures of the page for the documentation: real sessions, a real browser, docs/images/.
+"""Makes the pictures of the page and the window for the documentation: real sessions, a real browser, docs/images/.
 
-    MUJOCO_GL=egl python scripts/screenshots.py [--output docs/images] [--chromium /usr/bin/chromium]
+    MUJOCO_GL=egl python scripts/screenshots.py [--only page window] [--output docs/images]
+                                                [--chromium /usr/bin/chromium]
 
-Needs `taketwo[aloha,live]`, Playwright and Chromium. Takes about two minutes.
+Needs `taketwo[aloha,live,window]`, Playwright, Chromium and Xvfb. Takes about two minutes.
 """
 
 from __future__ import annotations
@@ -10,19 +11,20 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageGrab
 from playwright.sync_api import Browser, Page, sync_playwright
 
 PATIENCE_S = 90.0
@@ -88,21 +90,32 @@ GALLERY = (
 )
 
 
+WINDOW = "window"
+
+SCREEN = (1400, 900)
+"""Width and height of the screen that the window is on, in pixels."""
+
+
 def main() -> None:
-    """Make all pictures."""
+    """Make all pictures, or some."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "docs/images")
     parser.add_argument("--chromium", type=Path, default=Path("/usr/bin/chromium"))
+    parser.add_argument("--only", nargs="+", choices=("page", WINDOW), default=("page", WINDOW))
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(options.chromium), args=["--no-sandbox"])
-        make_all(browser, Path(folder), options.output)
-        browser.close()
+    with tempfile.TemporaryDirectory() as folder:
+        if "page" in options.only:
+            with sync_playwright() as playwright:
+                browser = playwright.chromium.launch(executable_path=str(options.chromium), args=["--no-sandbox"])
+                make_all(browser, Path(folder), options.output)
+                browser.close()
+        if WINDOW in options.only:
+            take_window(Path(folder), options.output)
 
 
 def make_all(browser: Browser, folder: Path, output: Path) -> None:
-    """Show a running session with one camera, one with four, and what two others recorded."""
+    """Those of the page: show a running session with one camera, one with four, and what two others recorded."""
     one = ("--env.cameras=angle", "--session.max_hz=25", "--output_dir=one")
     with served(folder, *SESSION, *LIVE, *one) as url:
         far_enough(url)
@@ -127,13 +140,14 @@ def record(folder: Path, *arguments: str) -> None:
 
 
 @contextmanager
-def served(folder: Path, command: str, *arguments: str) -> Iterator[str]:
+def served(folder: Path, command: str, *arguments: str, environment: Mapping[str, str] = os.environ) -> Iterator[str]:
     """A command of Take Two, run in a folder, that serves a page: its address, as soon as it answers."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     flag = "--port" if command == "gallery" else "--live.port"
-    process = subprocess.Popen([TAKETWO, command, *arguments, f"{flag}={port}"], cwd=folder, stdout=subprocess.DEVNULL)
+    words = [str(TAKETWO), command, *arguments, f"{flag}={port}"]
+    process = subprocess.Popen(words, cwd=folder, stdout=subprocess.DEVNULL, env=environment)
     try:
         url = f"http://127.0.0.1:{port}/"
         wait_until(lambda: answers(url), process)
@@ -209,7 +223,7 @@ def take_live(browser: Browser, url: str, shot: Shot, output: Path) -> None:
             page.locator(".toast").wait_for(state="detached")
         wait_until(lambda: amid_an_episode(url))
         page.wait_for_timeout(500)
-        save(page, output / f"{shot.name}.png")
+        save(page_picture(page), output / f"{shot.name}.png")
 
 
 def take_recorded(browser: Browser, url: str, shot: Shot, output: Path) -> None:
@@ -223,16 +237,50 @@ def take_recorded(browser: Browser, url: str, shot: Shot, output: Path) -> None:
             page.wait_for_timeout(1500)
         else:
             page.wait_for_selector(".session")
-        save(page, output / f"{shot.name}.png")
+        save(page_picture(page), output / f"{shot.name}.png")
 
 
-def save(page: Page, path: Path) -> None:
-    """Write the window as a PNG; with fewer colours, which flat areas do not miss, where it would be too large.
+def page_picture(page: Page) -> Image.Image:
+    """What the browser shows."""
+    return Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+
+
+def take_window(folder: Path, output: Path) -> None:
+    """A picture of the window in the middle of an episode; the page tells when that is."""
+    flags = ("--env.cameras=angle,top", "--env.width=640", "--env.height=480", "--session.max_hz=20")
+    with screen() as display:
+        shown = os.environ | {"DISPLAY": display, "WAYLAND_DISPLAY": ""}
+        live = (*LIVE, "--live.window=true", "--output_dir=window")
+        with served(folder, *SESSION, *live, *flags, environment=shown) as url:
+            wait_until(lambda: amid_an_episode(url))
+            wait_until(lambda: ImageGrab.grab(xdisplay=display).getbbox() is not None)
+            picture = ImageGrab.grab(xdisplay=display).convert("RGB")
+    save(picture.crop(picture.getbbox()), output / "window.png")  # around it the screen is black
+
+
+@contextmanager
+def screen() -> Iterator[str]:
+    """An X server whose screen nobody sees: its display."""
+    reading, writing = os.pipe()
+    size = "x".join(map(str, SCREEN))
+    process = subprocess.Popen(
+        ["Xvfb", "-displayfd", str(writing), "-screen", "0", f"{size}x24", "-nolisten", "tcp"], pass_fds=[writing]
+    )
+    os.close(writing)
+    try:
+        with os.fdopen(reading) as told:
+            yield f":{told.readline().strip()}"
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_S)
+
+
+def save(picture: Image.Image, path: Path) -> None:
+    """Write a PNG; with fewer colours, which flat areas do not miss, where it would be too large.
 
     Raises:
         SystemExit: it is too large for the documentation all the same.
     """
-    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     picture.save(path, optimize=True)
     if path.stat().st_size > SMALL_BYTES:
         picture.quantize(COLOURS, kmeans=2, dither=Image.Dither.NONE).save(path, optimize=True)

@@ -19,6 +19,7 @@ from PIL import Image
 from taketwo.errors import ConfigError, MissingExtraError, TakeTwoError
 from taketwo.session.commands import Commands
 from taketwo.session.events import EpisodeEnd, EpisodeStart, StepTaken, TerminalObservation
+from taketwo.session.sinks import QUEUE_FRAMES
 from taketwo.testing import PointEnvironment, SteeringController, check_sink
 from taketwo.types import FailureEstimate
 from tests.peers import VERSIONS, peer_python
@@ -196,21 +197,35 @@ class Moments:
         return self.now
 
 
+class Followed(RerunSink):
+    """Tells which of the session's frames it has taken."""
+
+    taken = -1
+
+    def on(self, event):
+        super().on(event)
+        self.taken = getattr(event, "frame", self.taken)
+
+
 def test_no_more_pictures_are_rendered_than_are_sent(tmp_path):
     environment, clock = PointEnvironment(), Moments()
-    sink = RerunSink(FileLink(tmp_path / "live.rrd", environment.spec), environment.spec, fps=10, clock=clock)
-    sink.lossless = True
+    sink = Followed(FileLink(tmp_path / "live.rrd", environment.spec), environment.spec, fps=10, clock=clock)
 
     class Ticking(SteeringController):
+        steps = 0
+
         def decide(self, observation):
+            """50 decisions a second of the sink's clock; the sink has taken all before, however busy the machine."""
+            until(lambda: sink.taken == self.steps - 1, "the sink takes the last frame")
+            self.steps += 1
             clock.now += 0.02
             return super().decide(observation)
 
-    run_session(environment, Ticking(speed=0.001), [sink, Keep()], num_episodes=1, max_hz=200)
+    run_session(environment, Ticking(speed=0.001), [sink], num_episodes=1)
     recording = Recording(tmp_path / "live.rrd")
     assert len(recording.number("action/x")) == 100
-    # 100 steps are 2 s of the sink's clock.
-    assert 10 <= environment.pictures_made <= 21
+    # 100 steps are 2 s.
+    assert 19 <= environment.pictures_made <= 21
     assert len(recording.column(TOP, "EncodedImage:blob")) == environment.pictures_made
 
 
@@ -338,25 +353,39 @@ def test_a_viewer_that_is_closed_is_told_and_the_session_goes_on(viewer, caplog)
 
 
 HANGING = """
-import os, signal, sys, time
+import logging, os, signal, sys
 import rerun
+from taketwo.session.commands import Commands
 from taketwo.testing import PointEnvironment, SteeringController
 from taketwo.viewing.link import ViewerLink
 from taketwo.viewing.stream import RerunSink, layout
 from tests.support import run_session
 
+commands = Commands()
+steps = pictures = steps_at_picture = 0
+
 class Hanging(SteeringController):
     def decide(self, observation):
-        if observation.time_s == 0.2:
-            os.kill(int(sys.argv[2]), signal.SIGSTOP)
+        global steps, pictures, steps_at_picture
+        steps += 1
+        if environment.pictures_made > pictures:
+            pictures, steps_at_picture = environment.pictures_made, steps
+            if pictures == 2:
+                os.kill(int(sys.argv[2]), signal.SIGSTOP)
         return super().decide(observation)
 
+class EndWhenTold(logging.Handler):
+    def emit(self, record):
+        print(steps - steps_at_picture, record.getMessage(), flush=True)
+        commands.stop()
+
+logging.getLogger().addHandler(EndWhenTold())
 environment = PointEnvironment(480, 640)
 spec = environment.spec
-link = ViewerLink(rerun.RecordingStream("point"), "127.0.0.1", int(sys.argv[1]), layout(spec), stalled_s=1.0)
+link = ViewerLink(rerun.RecordingStream("point"), "127.0.0.1", int(sys.argv[1]), layout(spec), stalled_s=4.0)
 sink = RerunSink(link, spec, fps=50, compressed=False)
-result = run_session(environment, Hanging(speed=0.0001), [sink], num_episodes=2, max_hz=50)
-print(result.fault, len(result.episodes), f"{result.loop.wall_s:.1f}")
+result = run_session(environment, Hanging(speed=0.0001), [sink], total_seconds=1e4, max_hz=50, commands=commands)
+print(result.fault, result.reason)
 """
 
 
@@ -364,14 +393,19 @@ def test_a_viewer_that_hangs_holds_up_neither_the_session_nor_the_end_of_the_pro
     """The SDK itself keeps what it cannot send, and waits for the viewer when the process ends."""
     words = [sys.executable, "-c", HANGING, str(viewer.port), str(viewer.pid)]
     try:
-        done = subprocess.run(words, cwd=SOURCE, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(words, cwd=SOURCE, capture_output=True, text=True, timeout=120, check=False)
     finally:
         os.kill(viewer.pid, signal.SIGCONT)
     assert done.returncode == 0, done.stderr
-    fault, episodes, wall_s = done.stdout.split()
-    assert (fault, episodes) == ("None", "2")
-    assert float(wall_s) < 30, "200 steps at 50 Hz"
-    assert f"the Rerun viewer at 127.0.0.1, port {viewer.port} has taken nothing for 1 s" in done.stderr
+    told, ended = done.stdout.splitlines()
+    steps, _, said = told.partition(" ")
+    assert said == (
+        "Rerun failed and is detached; the session goes on: "
+        f"the Rerun viewer at 127.0.0.1, port {viewer.port} has taken nothing for 4 s"
+    )
+    # 4 s without a picture are 200 steps. A session that waits takes at most as many as the sink's queue holds.
+    assert int(steps) > QUEUE_FRAMES + 10
+    assert ended == "None stopped by the operator"
 
 
 def test_nothing_is_left_to_send_when_a_flush_is_over(viewer):
