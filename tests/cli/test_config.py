@@ -82,7 +82,7 @@ def test_flags_win_over_the_file_even_for_the_type(tmp_path):
 def test_options_of_the_files_type_do_not_pass_silently_to_another(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text("env: {type: aloha, task: insertion}\n")
-    with pytest.raises(ConfigError, match=r"env\.task in .* belongs to env.type aloha, and env.type is gym"):
+    with pytest.raises(ConfigError, match=r"env\.task in .* belongs to env.type aloha or libero, and env.type is gym"):
         configured(f"--config_path={path}", "--env.type=gym")
 
 

@@ -197,7 +197,7 @@ def test_a_server_that_is_killed_and_started_again_is_gone_on_with_and_the_gap_i
         (["--policy.type=noop", "--max_batch_size=0"], "--max_batch_size must be 1 or more"),
         (["--policy.type=noop", "--max_wait_ms=-1"], "--max_wait_ms must be a finite number"),
         (["--policy.type=noop", "--default_promt=x"], "Did you mean --default_prompt?"),
-        (["--policy.type=scripted", "--env=LIBERO"], "choose another --policy.type"),
+        (["--policy.type=scripted", "--env=DROID"], "choose another --policy.type"),
         (["serve"], "unexpected word 'serve'"),
         (["--policy.type=noop", "--protocol=grpc"], "unknown protocol 'grpc'"),
         (["--policy.type=noop", "--protocol=vla_eval", "--protocol.seed=-1"], "--protocol.seed must be 0 or more"),
