@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 
 from taketwo.errors import ConfigError, one_line
@@ -35,5 +36,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
 
 def cannot_use(host: str, port: int, error: OSError) -> ConfigError:
     """What to tell of an address that cannot be bound or listened on."""
+    if error.errno == errno.EADDRNOTAVAIL:
+        return ConfigError(f"host {host!r} is no address of this machine")
     reason = (error.strerror or str(error)).lower()
     return ConfigError(f"port {port} on {host} cannot be used: {reason}; stop what listens there, or give another port")

@@ -6,7 +6,7 @@ import { showHeader } from "../shared/header.js";
 import { outcomeIcon, OUTCOMES, successRate } from "../shared/outcomes.js";
 import { placeOf } from "./gallery.js";
 
-const DATE = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const DATE = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
 export async function showList(content) {
   const { folder, note, sessions } = await getJson("api/gallery");
@@ -36,17 +36,22 @@ export function sessionTitle({ environment, name }) {
   return environment ? plain(environment) : name;
 }
 
+/** Where it lies below the folder, by which sessions of one task are told apart. */
+export function sessionPlace({ id }) {
+  return decodeURIComponent(id).replace(/\.json$/, "");
+}
+
 /** What was searched for holds when one comes back to the list. */
 let filterWords = "";
 
 function searchText(session) {
   const outcomes = Object.keys(session.counts).filter((outcome) => session.counts[outcome]);
-  return [session.name, session.environment, sessionTitle(session), session.policy, `seed ${session.seed}`, ...outcomes, session.complete ? "" : "incomplete"].join(" ").toLowerCase();
+  return [sessionPlace(session), session.environment, sessionTitle(session), session.policy, `seed ${session.seed}`, ...outcomes, session.complete ? "" : "incomplete"].join(" ").toLowerCase();
 }
 
 function row(session) {
   const { attempts } = successRate(session.counts);
-  const facts = [session.name, session.policy && plain(session.policy), session.seed == null ? null : `seed ${session.seed}`].filter(Boolean);
+  const facts = [sessionPlace(session), session.policy && plain(session.policy), session.seed == null ? null : `seed ${session.seed}`].filter(Boolean);
   return h("li", {}, h("a", { class: "session panel", href: placeOf(session.id) },
     h("span", { class: "who" }, h("strong", {}, sessionTitle(session)), h("span", { class: "quiet" }, facts.join(" · ")), session.note && h("span", { class: "note" }, session.note)),
     h("span", { class: "share" }, bar(session.counts), h("span", { class: "tally" }, ...tally(session.counts))),

@@ -9,7 +9,7 @@ import { countOutcomes, outcomeIcon, OUTCOMES, outcomeWord, successRate } from "
 import { EpisodeChoice } from "../shared/strip.js";
 import { configuration } from "./configuration.js";
 import { placeOf } from "./gallery.js";
-import { sessionTitle } from "./list.js";
+import { sessionTitle, sessionPlace } from "./list.js";
 import { Player } from "./player.js";
 import { EpisodePlots } from "./plots.js";
 
@@ -49,7 +49,7 @@ export class SessionPage {
     open = this;
     const session = this._session;
     document.title = `${sessionTitle(session)} · Take Two`;
-    showHeader([["recording", session.name], ["policy", plain(session.policy ?? "unknown")], ["seed", String(session.seed ?? "unknown")]]);
+    showHeader([["recording", sessionPlace(session)], ["policy", plain(session.policy ?? "unknown")], ["seed", String(session.seed ?? "unknown")]]);
     content.replaceChildren(
       h("nav", { class: "crumbs", "aria-label": "Where you are" }, h("a", { href: "#/" }, icon("back", 16), "All sessions")),
       h("div", { class: "session-head" }, h("h2", { class: "title" }, sessionTitle(session)), h("p", { class: "quiet" }, this._when()), this._readouts()),

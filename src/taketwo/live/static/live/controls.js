@@ -72,6 +72,7 @@ export class Controls {
 
   /** What concerns an episode names it, so that a key pressed as it ends does not hit the next. */
   async _send(command) {
+    if (this._state?.session.status === "ended") return toast("The session has ended.", false);
     const episode = this._state?.episode;
     const ofEpisode = !["pause", "resume", "stop"].includes(command);
     if (ofEpisode && !episode) return toast("No episode is under way.", false);
