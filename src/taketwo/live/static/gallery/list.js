@@ -6,7 +6,7 @@ import { showHeader } from "../shared/header.js";
 import { outcomeIcon, OUTCOMES, successRate } from "../shared/outcomes.js";
 import { placeOf } from "./gallery.js";
 
-const DATE = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const DATE = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
 export async function showList(content) {
   const { folder, note, sessions } = await getJson("api/gallery");

@@ -152,12 +152,12 @@ export class SessionPage {
   }
 
   _readouts() {
-    const { list, duration_s: duration, counts, control_hz: rate } = this._session;
+    const { list, episodes, duration_s: duration, counts, control_hz: rate } = this._session;
     const { successes, attempts, others } = successRate(counts);
     const readout = (name, figure, unit, more) => h("div", { class: "readout" }, h("dt", {}, name), h("dd", {}, h("span", { class: "figure" }, figure, unit && h("span", { class: "unit" }, unit)), h("span", { class: "more" }, more)));
     return h("dl", { class: "readouts" },
       readout("Success", attempts ? percent(successes / attempts) : "–", attempts ? "%" : "", [attempts ? successWords(successes, attempts) : "no attempts", ...others].join(", ")),
-      readout("Episodes", String(list.length), "", count(list.reduce((sum, { steps }) => sum + steps, 0), "step")),
+      readout("Episodes", String(episodes), "", count(list.reduce((sum, { steps }) => sum + steps, 0), "step")),
       readout("Duration", clock(duration), "", rate ? `at ${+rate.toFixed(2)} Hz` : ""));
   }
 }
