@@ -1,6 +1,8 @@
-"""Pictures made fit for a policy."""
+"""Pictures made fit for a policy, or for looking at."""
 
 from __future__ import annotations
+
+import io
 
 from taketwo.types import Pixels
 
@@ -35,3 +37,12 @@ def resize_with_pad(pixels: Pixels, height: int, width: int) -> Pixels:
     top, left = (height - inner_height) // 2, (width - inner_width) // 2
     frame[top : top + inner_height, left : left + inner_width] = np.asarray(scaled)
     return frame
+
+
+def jpeg_of(pixels: Pixels, quality: int) -> bytes:
+    """The JPEG file of (H, W, 3) uint8 RGB pixels; quality from 1 to 95."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
+    return file.getvalue()

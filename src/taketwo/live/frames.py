@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import struct
 import threading
 import time
 from collections.abc import Collection, Sequence
 from functools import cached_property
-
-from taketwo.types import Pixels
 
 BOUNDARY = "frame"
 
@@ -108,12 +105,3 @@ class Frames:
             self._put_at = now
             for camera, frame in self._newest.items():
                 self._newest[camera] = Frame(camera, frame.number, frame.time_s, frame.jpeg)
-
-
-def jpeg_of(pixels: Pixels, quality: int) -> bytes:
-    """The JPEG file of (H, W, 3) uint8 RGB pixels."""
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
-    return file.getvalue()

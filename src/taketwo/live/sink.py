@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Collection
 from time import monotonic
 
+from taketwo.images import jpeg_of
 from taketwo.live.audience import Audience
-from taketwo.live.frames import Frame, Frames, jpeg_of
+from taketwo.live.frames import Frame, Frames
 from taketwo.live.state import LiveState
 from taketwo.live.throttle import Throttle
 from taketwo.session.events import Event, Paused, SessionStart, StepTaken, TerminalObservation

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import colorsys
-import io
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from taketwo.images import jpeg_of
 from taketwo.types import FloatArray, Pixels
 from taketwo.viewing.blueprint import TIMELINE
 from taketwo.viewing.signals import EVENTS, Signal
@@ -58,11 +58,7 @@ def send_signal(recording: rr.RecordingStream, signal: Signal, times: list[rr.Ti
 
 def jpeg(pixels: Pixels) -> bytes:
     """(H, W, 3) uint8 RGB as a JPEG file."""
-    from PIL import Image
-
-    target = io.BytesIO()
-    Image.fromarray(pixels).save(target, "JPEG", quality=JPEG_QUALITY)
-    return target.getvalue()
+    return jpeg_of(pixels, JPEG_QUALITY)
 
 
 def _curves(signal: Signal) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from taketwo.seeding import policy_generator
 from taketwo.types import FloatArray
 
 PAUSE_S = (0.2, 0.8)
@@ -25,6 +26,25 @@ class Tape:
         while len(self._rows) <= index:
             self._rows.extend(self._draw())
         return self._rows[index]
+
+
+class Noise:
+    """An episode's random numbers, by the environment's step, so that chunk size and replanning change none of them.
+
+    Attributes:
+        tremor: rows of the shape of a tremor.
+        pauses: rows of (2,), for `pause_steps`.
+        grasps: rows of the shape of a grasp's error.
+        dither: one of the shape of a tremor, for all of the episode.
+    """
+
+    def __init__(self, seed: int, tremor_shape: tuple[int, ...], grasp_shape: tuple[int, ...]) -> None:
+        block = 512
+        tremor, pauses, grasps, dither = policy_generator(seed).spawn(4)
+        self.tremor = Tape(lambda: tremor.standard_normal((block, *tremor_shape)))
+        self.pauses = Tape(lambda: pauses.random((block, 2)))
+        self.grasps = Tape(lambda: grasps.standard_normal((block, *grasp_shape)))
+        self.dither = dither.standard_normal(tremor_shape)
 
 
 def pause_steps(row: FloatArray, probability: float, lasting_s: tuple[float, float], control_hz: float) -> int:

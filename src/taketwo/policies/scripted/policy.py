@@ -14,10 +14,9 @@ import numpy as np
 
 from taketwo.policies.scripted.kinematics import ARM_JOINTS, SIDES, Arm, Side, angle_between, distance
 from taketwo.policies.scripted.motion import JointMotion
-from taketwo.policies.scripted.noise import PAUSE_S, Tape, dither_swing, pause_steps
+from taketwo.policies.scripted.noise import PAUSE_S, Noise, dither_swing, pause_steps
 from taketwo.policies.scripted.scene import Scene, arm_slice, scene_of
 from taketwo.policies.scripted.waypoints import ArmGoal, Task, View
-from taketwo.seeding import policy_generator
 from taketwo.types import ActionChunk, EpisodeInfo, FloatArray, Observation
 
 if TYPE_CHECKING:
@@ -76,16 +75,8 @@ class Plan:
     grippers: Mapping[Side, float]
 
 
-class Noise:
-    """An episode's random numbers, by the environment's step, so that chunk size and replanning change none of them."""
-
-    def __init__(self, seed: int) -> None:
-        block = 512
-        tremor, pauses, grasps, dither = policy_generator(seed).spawn(4)
-        self.tremor = Tape(lambda: tremor.standard_normal((block, len(SIDES), ARM_JOINTS)))
-        self.pauses = Tape(lambda: pauses.random((block, 2)))
-        self.grasps = Tape(lambda: grasps.standard_normal((block, len(SIDES), 2)))
-        self.dither = dither.standard_normal((len(SIDES), ARM_JOINTS))
+def _noise(seed: int) -> Noise:
+    return Noise(seed, (len(SIDES), ARM_JOINTS), (len(SIDES), 2))
 
 
 class ScriptedPolicy:
@@ -99,12 +90,12 @@ class ScriptedPolicy:
         self._task = task
         self._arms = arms
         self._hz = control_hz
-        self._noise = Noise(0)
+        self._noise = _noise(0)
         self._plans: list[Plan] = []
 
     def reset(self, episode: EpisodeInfo) -> None:
         """Forget everything; the first observation begins a new plan."""
-        self._noise = Noise(episode.seed)
+        self._noise = _noise(episode.seed)
         self._plans = []
 
     def infer(self, observation: Observation) -> ActionChunk:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from taketwo.errors import PolicyError
+from taketwo.policies.scripted.extras import extra_of
 from taketwo.policies.scripted.kinematics import (
     ARM_JOINTS,
     SIDES,
@@ -128,8 +127,8 @@ def scene_of(observation: Observation, arms: Mapping[Side, Arm], things: tuple[G
     Raises:
         PolicyError: the observation does not tell where the objects are or what the fingers touch.
     """
-    poses = _extra(observation, "object_poses", [thing.name for thing in things])
-    touched = _extra(observation, "touched_by", SIDES)
+    poses = extra_of(observation, "object_poses", [thing.name for thing in things])
+    touched = extra_of(observation, "touched_by", SIDES)
     joints = {side: arm_slice(observation.state, side) for side in SIDES}
     return Scene(
         joints=joints,
@@ -149,15 +148,3 @@ def arm_slice(vector: FloatArray, side: Side) -> FloatArray:
 def gripper_of(vector: FloatArray, side: Side) -> float:
     """The gripper of one arm in a (14,) state or action."""
     return float(vector[SIDES.index(side) * _ARM_DIM + ARM_JOINTS])
-
-
-def _extra(observation: Observation, name: str, keys: Any) -> Mapping[str, Any]:
-    extra = observation.extras.get(name)
-    missing = list(keys) if extra is None else [key for key in keys if key not in extra]
-    if extra is None or missing:
-        there = ", ".join(map(str, extra)) if extra else "nothing"
-        raise PolicyError(
-            f"the scripted policy looks for {', '.join(missing)} in observation.extras[{name!r}], which has {there}: "
-            "is it the task that it was made for, and a client that tells where objects are?"
-        )
-    return extra  # type: ignore[no-any-return]

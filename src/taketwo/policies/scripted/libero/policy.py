@@ -13,8 +13,7 @@ import numpy as np
 
 from taketwo.policies.scripted.libero.phases import FIRST, PHASES, RETRY, HandGoal, View
 from taketwo.policies.scripted.libero.scene import SHIFT_M, TURN_RAD, Scene, goal_of, scene_of, turn_between
-from taketwo.policies.scripted.noise import PAUSE_S, Tape, dither_swing, pause_steps
-from taketwo.seeding import policy_generator
+from taketwo.policies.scripted.noise import PAUSE_S, Noise, dither_swing, pause_steps
 from taketwo.types import ActionChunk, EpisodeInfo, FloatArray, Observation
 
 if TYPE_CHECKING:
@@ -61,16 +60,8 @@ class Plan:
     action: FloatArray
 
 
-class Noise:
-    """An episode's random numbers, by the environment's step, so that chunk size and replanning change none of them."""
-
-    def __init__(self, seed: int) -> None:
-        block = 512
-        tremor, pauses, grasps, dither = policy_generator(seed).spawn(4)
-        self.tremor = Tape(lambda: tremor.standard_normal((block, 6)))
-        self.pauses = Tape(lambda: pauses.random((block, 2)))
-        self.grasps = Tape(lambda: grasps.standard_normal((block, 2)))
-        self.dither = dither.standard_normal(6)
+def _noise(seed: int) -> Noise:
+    return Noise(seed, (6,), (2,))
 
 
 class LiberoScriptedPolicy:
@@ -82,12 +73,12 @@ class LiberoScriptedPolicy:
     def __init__(self, config: ScriptedConfig, control_hz: float) -> None:
         self._config = config
         self._hz = control_hz
-        self._noise = Noise(0)
+        self._noise = _noise(0)
         self._plans: list[Plan] = []
 
     def reset(self, episode: EpisodeInfo) -> None:
         """Forget everything; the first observation begins a new plan."""
-        self._noise = Noise(episode.seed)
+        self._noise = _noise(episode.seed)
         self._plans = []
 
     def infer(self, observation: Observation) -> ActionChunk:

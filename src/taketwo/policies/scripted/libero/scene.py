@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from taketwo.errors import PolicyError
+from taketwo.policies.scripted.extras import extra_of
 from taketwo.policies.scripted.kinematics import pose, pose_of_quaternion
 from taketwo.types import FloatArray, Observation
 
@@ -148,9 +148,9 @@ def scene_of(observation: Observation, goal: tuple[str, str], twist: FloatArray)
     Raises:
         PolicyError: the observation does not tell where they are, how large, or what the fingers touch.
     """
-    poses = _extra(observation, "object_poses", goal)
-    boxes = _extra(observation, "object_boxes", goal)
-    touched = _extra(observation, "touched_by", FINGERS)
+    poses = extra_of(observation, "object_poses", goal)
+    boxes = extra_of(observation, "object_boxes", goal)
+    touched = extra_of(observation, "touched_by", FINGERS)
     things = {name: Thing(pose_of_quaternion(np.asarray(poses[name])), np.asarray(box)) for name, box in boxes.items()}
     state = observation.state
     return Scene(
@@ -222,15 +222,3 @@ def _pulled(goal: FloatArray, speed: FloatArray) -> tuple[FloatArray, FloatArray
 def _empty_below(thing: Thing) -> float:
     """Metres between the fingers, less than which they have not closed on the thing."""
     return float(min(0.6 * 2 * np.delete(thing.half, thing.upright).min(), 0.03))
-
-
-def _extra(observation: Observation, name: str, keys: Sequence[str]) -> Mapping[str, Any]:
-    extra = observation.extras.get(name)
-    missing = list(keys) if extra is None else [key for key in keys if key not in extra]
-    if extra is None or missing:
-        there = ", ".join(map(str, extra)) if extra else "nothing"
-        raise PolicyError(
-            f"the scripted policy looks for {', '.join(missing)} in observation.extras[{name!r}], which has {there}: "
-            "is it the task that it was made for, and a client that tells where objects are?"
-        )
-    return extra  # type: ignore[no-any-return]
