@@ -5,9 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 
-def episode_seed(session_seed: int, index: int) -> int:
-    """The 32-bit seed of episode `index`, by NumPy's `SeedSequence` with the index as spawn key."""
-    return int(np.random.SeedSequence(session_seed, spawn_key=(index,)).generate_state(1)[0])
+def episode_seed(session_seed: int, index: int, env: int = 0) -> int:
+    """The 32-bit seed of episode `index`, by NumPy's `SeedSequence` with the index as spawn key.
+
+    Args:
+        env: number of the environment, where several step together. The first has the episodes that a session of
+            one environment has, and none depends on how many there are.
+    """
+    key = (env, index) if env else (index,)
+    return int(np.random.SeedSequence(session_seed, spawn_key=key).generate_state(1)[0])
 
 
 def policy_generator(seed: int) -> np.random.Generator:

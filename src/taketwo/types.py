@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from taketwo.errors import RenderingError
+from taketwo.errors import EnvironmentFault, RenderingError
 
 FloatArray = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
@@ -237,6 +237,24 @@ class StepResult:
     info: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class VectorStep:
+    """What environments that step together answer to their actions, by the number of the environment.
+
+    Attributes:
+        results: of those that have gone on.
+        begun: the first observation of an episode that an environment has begun by itself, where it does that.
+        faults: why an environment could not go on; the others have.
+        unseen: those of `results` whose simulator does not show the observation at the end of an episode; theirs is the
+            one before.
+    """
+
+    results: Mapping[int, StepResult]
+    begun: Mapping[int, Observation] = field(default_factory=dict)
+    faults: Mapping[int, EnvironmentFault] = field(default_factory=dict)
+    unseen: frozenset[int] = frozenset()
+
+
 class Outcome(enum.StrEnum):
     """How an episode ended. Only success, failure and timeout are attempts."""
 
@@ -259,12 +277,16 @@ class EpisodeInfo:
     """An episode that is about to begin.
 
     Attributes:
-        index: position in the session, from 0.
+        index: position in the session, from 0; where several environments step together, among those of its own.
         seed: 32-bit seed for the environment and, through a stream of its own, the policy.
+        env: number of its environment, where several step together.
+        init_state: number of the recorded initial state that it begins from, where there are some.
     """
 
     index: int
     seed: int
+    env: int = 0
+    init_state: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +302,9 @@ class Episode:
         guarded_steps: steps in which the guard held something back.
         interventions: how often somebody stepped in.
         prompts: the instructions that its observations carried, in order, each change once.
+        env: number of its environment, where several step together; `index` and `first_frame` count its own.
+        init_state: number of the recorded initial state that it began from, where there are some.
+        metrics: figures of the episode by name, as the environment told them at its end.
     """
 
     index: int
@@ -296,3 +321,6 @@ class Episode:
     guarded_steps: int = 0
     interventions: int = 0
     prompts: tuple[str, ...] = ()
+    env: int = 0
+    init_state: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)

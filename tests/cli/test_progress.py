@@ -105,7 +105,7 @@ def test_a_discarded_episode_counts_as_not_done():
     fractions = []
     for index, outcome in enumerate([Outcome.DISCARDED, Outcome.SUCCESS, Outcome.DISCARDED, Outcome.TIMEOUT]):
         standing.take(EpisodeStart(EpisodeInfo(index, seed=1)))
-        standing.step = 2
+        standing.under_way[0] = 2
         fractions.append(standing.fraction)
         standing.take(EpisodeEnd(replace(episode(outcome), index=index)))
         fractions.append(standing.fraction)

@@ -63,20 +63,20 @@ def test_what_is_no_number_does_not_spoil_the_statistics(root):
             seen = super()._observe()
             state = seen.state.copy()
             if self._steps == 2:
-                state[0] = np.nan
+                state[0] = np.inf
             return type(seen)(state, seen.images, seen.prompt)
 
     class Steady(SteeringController):
         def decide(self, observation):
-            finite = type(observation)(np.nan_to_num(observation.state))
+            finite = type(observation)(np.nan_to_num(observation.state, posinf=0.0))
             return super().decide(finite)
 
     record_point(root, environment=Broken(), controller=Steady(0.02))
     text = (root / STATS).read_text()
-    assert "NaN" not in text
+    assert "NaN" not in text and "Infinity" not in text
     assert all(np.isfinite(json.loads(text)[STATE]["mean"]))
     with Dataset.open(root) as dataset:
-        assert np.isnan(dataset.rows(0)[STATE][2, 0])
+        assert np.isinf(dataset.rows(0)[STATE][2, 0])
 
 
 @pytest.mark.parametrize("said", ["motor 3\u2028overheated", "a\u0085b\u2029c", "/dev/ttyUSB\udcff", "two\nlines"])

@@ -14,6 +14,7 @@ from taketwo.control.config import ControlConfig
 from taketwo.control.prompt_id import check_prompt_id
 from taketwo.datasets.sink import DatasetConfig
 from taketwo.envs.base import ENVIRONMENTS, EnvironmentConfig
+from taketwo.envs.vector import VectorConfig
 from taketwo.errors import ConfigError
 from taketwo.live.config import LiveConfig
 from taketwo.policies.base import POLICIES, PolicyConfig
@@ -30,6 +31,7 @@ class RunConfig:
 
     Attributes:
         env: the environment.
+        vector: several environments in one session.
         policy: the policy.
         session: how long, how fast.
         control: what stands between policy and environment.
@@ -54,6 +56,7 @@ class RunConfig:
 
     env: Component[EnvironmentConfig] = field(metadata={"choice": Choice(ENVIRONMENTS, "aloha")})
     policy: Component[PolicyConfig] = field(metadata={"choice": Choice(POLICIES, "scripted")})
+    vector: VectorConfig = field(default_factory=VectorConfig)
     session: SessionConfig = field(default_factory=lambda: SessionConfig(num_episodes=DEFAULT_EPISODES))
     control: ControlConfig = field(default_factory=ControlConfig)
     video: VideoConfig = field(default_factory=VideoConfig)
@@ -95,6 +98,8 @@ def source_of(flags: Mapping[str, str | None]) -> Source:
         content = load_yaml(path)
         if {"config", "episodes"} <= content.keys():  # a session.json, to run that session again
             content = content["config"]
+    if "env.num_envs" in given:
+        given["vector.num_envs"] = given.pop("env.num_envs")
     given |= _live(given, content)
     if _ends_otherwise(given, content) and not _gives(given, content, "session.num_episodes"):
         given["session.num_episodes"] = "none"  # a minute that was asked for is not cut at the third episode

@@ -44,22 +44,24 @@ class Standing:
 
     Attributes:
         limits: the session's configuration.
+        num_envs: how many environments step together.
         step_limit: actions per episode; None where nothing limits them.
-        step: actions of the episode under way, or of the last one.
+        under_way: actions of each episode under way, by environment.
         done_steps: actions of the finished episodes.
         steps: actions of the session so far.
         frames: frames of the session so far.
     """
 
     limits: SessionConfig
+    num_envs: int = 1
     now: Callable[[], float] = time.monotonic
     step_limit: int | None = None
     control_hz: float = 1.0
     episode: int = 0
-    step: int = 0
     done_steps: int = 0
     steps: int = 0
     frames: int = 0
+    under_way: dict[int, int] = field(default_factory=dict)
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     running: bool = False
     _marks: deque[tuple[float, int]] = field(default_factory=deque)
@@ -71,17 +73,19 @@ class Standing:
                 self.step_limit = self.limits.max_episode_steps or event.spec.max_episode_steps
                 self.control_hz = event.control_hz
                 self.running = True
-            case EpisodeStart():
-                self.episode, self.step = event.episode.index, 0
-                self._marks.clear()
+            case EpisodeStart(episode):
+                self.episode, self.under_way[episode.env] = episode.index, 0
+                if self.num_envs == 1:
+                    self._marks.clear()
             case StepTaken():
-                self.step = event.index + 1
-                self.steps = self.done_steps + self.step
+                self.under_way[event.env] = event.index + 1
+                self.steps = self.done_steps + sum(self.under_way.values())
                 self.frames = event.frame + 1
                 self._mark()
             case EpisodeEnd(episode):  # it counts steps that were dropped for this sink, too
-                self.step = episode.steps
-                self.steps = self.done_steps = self.done_steps + episode.steps
+                self.under_way[episode.env] = 0
+                self.done_steps += episode.steps
+                self.steps = self.done_steps + sum(self.under_way.values())
                 self.frames = episode.first_frame + episode.frames
                 self.outcomes[episode.outcome] += 1
             case SessionEnd():
@@ -102,8 +106,8 @@ class Standing:
         if limits.num_episodes is not None:
             ended = self.outcomes.total()
             kept = ended - self.outcomes[Outcome.DISCARDED]  # discarded ones are done again
-            under_way = self.step / self.step_limit if self.step_limit and ended == self.episode else 0.0
-            parts.append((kept + under_way) / limits.num_episodes)
+            under_way = sum(self.under_way.values()) / self.step_limit if self.step_limit else 0.0
+            parts.append((kept + under_way) / (limits.num_episodes * self.num_envs))
         if limits.max_total_steps is not None:
             parts.append(self.steps / limits.max_total_steps)
         if limits.total_seconds is not None:
@@ -111,9 +115,14 @@ class Standing:
         return min(1.0, max(parts)) if parts else None
 
     @property
-    def numbered(self) -> str:
-        """The episode under way, such as `2/3`."""
-        return numbered(self.episode, self.limits)
+    def place(self) -> str:
+        """The episode under way, such as `Episode 2/3: step 17/400`; of several, how many are done."""
+        if self.num_envs > 1:
+            done = self.outcomes.total() - self.outcomes[Outcome.DISCARDED]
+            of = f"/{self.limits.num_episodes * self.num_envs}" if self.limits.num_episodes else ""
+            return f"{done}{of} episodes in {self.num_envs} environments: step {self.steps:>4}"
+        of = f"/{self.step_limit}" if self.step_limit else ""
+        return f"Episode {numbered(self.episode, self.limits)}: step {self.under_way.get(0, 0):>4}{of}"
 
     @property
     def tally(self) -> str:
@@ -139,11 +148,11 @@ def stored(index: int, frames: int, limits: SessionConfig) -> str:
     return f"Stored episode {numbered(index, limits)} ({frames} frames)"
 
 
-def verdict(episode: Episode, limits: SessionConfig) -> str:
+def verdict(episode: Episode, limits: SessionConfig, num_envs: int = 1) -> str:
     """One line on a finished episode."""
-    line = (
-        f"Episode {numbered(episode.index, limits)}: {episode.outcome} in {episode.steps} steps (seed {episode.seed})"
-    )
+    where = f"Environment {episode.env}, episode" if num_envs > 1 else "Episode"
+    number = numbered(episode.index, limits)
+    line = f"{where} {number}: {episode.outcome} in {episode.steps} steps (seed {episode.seed})"
     return line if episode.outcome.is_attempt else f"{line}: {one_line(episode.reason)}"
 
 
@@ -155,13 +164,17 @@ class PlainProgress:
     required = False
 
     def __init__(
-        self, limits: SessionConfig, say: Callable[[str], None], now: Callable[[], float] = time.monotonic
+        self,
+        limits: SessionConfig,
+        say: Callable[[str], None],
+        now: Callable[[], float] = time.monotonic,
+        num_envs: int = 1,
     ) -> None:
         """Lines go to `say`; `now` gives seconds."""
         self._say = say
         self._limits = limits
         self._now = now
-        self._standing = Standing(limits, now)
+        self._standing = Standing(limits, num_envs, now)
         self._said = now()
 
     def cameras(self, frame: int) -> Collection[str]:
@@ -172,12 +185,11 @@ class PlainProgress:
         """Print a line for a finished episode, and now and then for one that goes on."""
         self._standing.take(event)
         if isinstance(event, EpisodeEnd):
-            self._tell(verdict(event.episode, self._limits))
+            self._tell(verdict(event.episode, self._limits, self._standing.num_envs))
         elif isinstance(event, StepTaken) and self._now() - self._said >= LINE_EVERY_S:
             rate = self._standing.steps_per_s
             speed = f", {rate:.1f} steps/s" if rate is not None else ""
-            of = f"/{self._standing.step_limit}" if self._standing.step_limit else ""
-            self._tell(f"Episode {self._standing.numbered}: step {self._standing.step}{of}{speed}")
+            self._tell(f"{' '.join(self._standing.place.split())}{speed}")
 
     def stored(self, index: int, frames: int) -> None:
         """Print that an episode's frames are in the video. Called on the video's thread."""
@@ -198,13 +210,13 @@ class LiveProgress:
     lossless = False
     required = False
 
-    def __init__(self, limits: SessionConfig, console: Console) -> None:
+    def __init__(self, limits: SessionConfig, console: Console, num_envs: int = 1) -> None:
         """Draw on `console`, which log messages must use too."""
         from rich.live import Live
 
         self._limits = limits
         self._console = console
-        self._standing = Standing(limits)
+        self._standing = Standing(limits, num_envs)
         self._live = Live(console=console, get_renderable=self._line, refresh_per_second=REFRESH_HZ, transient=True)
 
     def cameras(self, frame: int) -> Collection[str]:
@@ -221,7 +233,8 @@ class LiveProgress:
         elif isinstance(event, EpisodeEnd):
             mark = "+" if event.episode.outcome is Outcome.SUCCESS else "-"
             style = STYLES[event.episode.outcome]
-            self._console.print(Text(f"{mark} {verdict(event.episode, self._limits)}", style=style))
+            line = verdict(event.episode, self._limits, self._standing.num_envs)
+            self._console.print(Text(f"{mark} {line}", style=style))
         elif isinstance(event, SessionEnd):
             self.close()
 
@@ -239,12 +252,10 @@ class LiveProgress:
         standing = self._standing
         if not standing.running:
             return Text("")
-        of = f"/{standing.step_limit}" if standing.step_limit else ""
         rate = standing.steps_per_s
         speed = f"{rate:5.1f} steps/s" if rate is not None else "  ... steps/s"
-        line = Text.assemble(
-            (f"Episode {standing.numbered} ", "bold"), *self._bar(), f" step {standing.step:>4}{of}  {speed}"
-        )
+        place, _, step = standing.place.partition(":")
+        line = Text.assemble((f"{place} ", "bold"), *self._bar(), f"{step}  {speed}")
         if standing.tally:
             line.append(f"  {standing.tally}", style="dim")
         line.no_wrap = True

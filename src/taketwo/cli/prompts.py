@@ -10,10 +10,10 @@ from taketwo.cli.config import RunConfig
 from taketwo.control.prompt import EchoesPrompt, PromptFile, PromptSource, RuntimePromptEcho
 from taketwo.control.prompt_id import MarkedPrompt, MarksOwnPrompt, made_prompt_id, marked
 from taketwo.control.prompt_trace import PromptTrace, TracesPrompt
+from taketwo.envs.base import Environment
 from taketwo.errors import ConfigError
 from taketwo.policies.base import Policy, RelaysPrompt
 from taketwo.policies.prompting import TellsPrompt
-from taketwo.session.loop import Environment
 from taketwo.session.sinks import Sink
 from taketwo.types import EnvironmentSpec
 

@@ -8,9 +8,10 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from taketwo.cli.config import RunConfig, source_of
@@ -18,23 +19,23 @@ from taketwo.cli.flags import read_flags
 from taketwo.cli.help import options_help
 from taketwo.cli.making import check_filmed, closing, made
 from taketwo.cli.progress import LiveProgress, PlainProgress, log_to
-from taketwo.cli.prompts import Prompt, prompt_source, prompting, watched, with_prompt_id, with_token
+from taketwo.cli.prompts import Prompt, prompt_source, with_prompt_id, with_token
 from taketwo.cli.resolve import Source, chosen_types, resolve, to_plain
 from taketwo.cli.stopping import stopping
 from taketwo.cli.summary import print_summary
 from taketwo.cli.watching import page, viewers
 from taketwo.cli.wording import said_count
-from taketwo.control.controller import Controller
+from taketwo.cli.worlds import World, open_world
 from taketwo.datasets.sink import DatasetSink
-from taketwo.envs.base import Environment, Renders, Snapshots
 from taketwo.errors import ConfigError, RecordingError, one_line
-from taketwo.policies.base import Policy, ReportsOutages
+from taketwo.policies.base import ReportsOutages
 from taketwo.recording.naming import cannot_write, make_folder
 from taketwo.recording.session_file import SessionFile
 from taketwo.recording.video import VideoSink
 from taketwo.session.commands import Commands
 from taketwo.session.loop import Session, SessionResult
 from taketwo.session.sinks import Sink
+from taketwo.session.vector import VectorSession
 from taketwo.types import EnvironmentSpec, Outcome
 
 if TYPE_CHECKING:
@@ -69,11 +70,11 @@ class Hurry:
     """Closes a policy that gives no answer `STOP_GRACE_S` after the operator has asked to stop, which ends its wait.
 
     Attributes:
-        policy: what to close; None while there is none.
+        close: closes the policy; None while there is none.
     """
 
     def __init__(self) -> None:
-        self.policy: Controller | None = None
+        self.close: Callable[[], None] | None = None
         self._timer = threading.Timer(STOP_GRACE_S, self._close)
         self._timer.daemon = True
 
@@ -82,8 +83,8 @@ class Hurry:
         self._timer.start()
 
     def _close(self) -> None:
-        if self.policy is not None:
-            closing("the policy", self.policy.close)
+        if self.close is not None:
+            closing("the policy", self.close)
 
     def __enter__(self) -> Self:
         return self
@@ -132,39 +133,33 @@ def run(config: RunConfig, source: Source) -> int:
     commands = Commands(on_stop=hurry.begin)
     with ExitStack() as stack:
         live = stack.enter_context(page(config, source, commands, source_of_prompt))
-        environment = made("env", config.env.options, source, config.env.options.make)
-        stack.callback(closing, "the environment", environment.close)
-        prompted = prompting(config, _traced(config, environment), prompt)
-        spec = prompted.spec
-        video = _make_video(config, source, environment, progress)
-        asked = made("policy", config.policy.options, source, lambda: config.policy.options.make(spec))
-        policy, watchers = watched(config, asked, spec)
-        controller = _make_controller(config, source, policy, spec)
-        stack.callback(closing, "the policy", controller.close)
-        dataset = _make_dataset(config, source, spec, prompt)
+        world = open_world(config, source, prompt, stack)
+        video = _make_video(config, source, world, progress)
+        driver = world.driver()
+        stack.callback(closing, "the policy", driver.close)
+        dataset = _make_dataset(config, source, world.spec, prompt)
         not_begun = stack.enter_context(ExitStack())
         if dataset is not None:
             not_begun.callback(closing, "the dataset", dataset.abandon)
             config = _with_new_seeds(config, dataset)
         session_file = SessionFile(config.output_dir, config.video.subsample)
-        own: tuple[Sink | None, ...] = (video, dataset, progress, live)
-        shown = stack.enter_context(viewers(config, source, spec, commands))
-        session = Session(
-            prompted,
-            controller,
+        viewing = stack.enter_context(viewers(config, source, world.shown_spec, commands))
+        session = world.session(
+            driver,
             config.session,
-            [session_file, *(sink for sink in own if sink is not None), *shown, *watchers],
+            [session_file, *_there(dataset, progress)],
+            [*_there(video, live), *viewing, *driver.watchers],
             prompt=prompt,
             commands=commands,
             described_as=to_plain(config),
         )
         not_begun.pop_all()
-        hurry.policy = controller
+        hurry.close = driver.close
         with hurry, stopping(commands.stop, "stopping after this step and saving") as signals:
             result = _run(session, progress, video)
         # Everything is final before the environment is closed: simulators are known to crash on their way out.
-        outages_s = asked.outages_s if isinstance(asked, ReportsOutages) else None
-        faults = _complete(config, result, session_file, video, dataset, outages_s)
+        outages_s = driver.policy.outages_s if isinstance(driver.policy, ReportsOutages) else None
+        faults = _complete(config, session.control_hz, result, session_file, video, dataset, outages_s)
     return _status(result, faults, signals)
 
 
@@ -185,25 +180,20 @@ def _check_output(config: RunConfig) -> None:
         raise ConfigError(f"--output_dir: {cannot_write(config.output_dir, error)}") from error
 
 
-def _make_controller(config: RunConfig, source: Source, policy: Policy, spec: EnvironmentSpec) -> Controller:
-    """The controller, which owns the policy from then on; without one the policy is closed here."""
-    with ExitStack() as stack:
-        stack.callback(closing, "the policy", policy.close)
-        controller = made("control", config.control, source, lambda: config.control.make(policy, spec))
-        stack.pop_all()
-    return controller
+def _there(*sinks: Sink | None) -> list[Sink]:
+    return [sink for sink in sinks if sink is not None]
 
 
 def _make_video(
-    config: RunConfig, source: Source, environment: Environment, progress: PlainProgress | LiveProgress | None
+    config: RunConfig, source: Source, world: World, progress: PlainProgress | LiveProgress | None
 ) -> VideoSink | None:
-    spec = environment.spec
+    spec = world.shown_spec
     stored = progress.stored if progress is not None else None
     if not spec.cameras and not any(flag.startswith("video.") for flag in source.flags):
         log.warning("%s has no camera: nothing is filmed", spec.name)
         return None
-    if isinstance(environment, Renders):
-        check_filmed(config.video.cameras, spec.cameras, environment.camera_names())
+    if world.drawn_by is not None:
+        check_filmed(config.video.cameras, spec.cameras, world.drawn_by.camera_names())
     return made("video", config.video, source, lambda: config.video.make(spec, config.output_dir, stored))
 
 
@@ -219,8 +209,9 @@ def _progress(config: RunConfig, console: Console | None) -> PlainProgress | Liv
     if config.quiet:
         return None
     if console is None:
-        return PlainProgress(config.session, lambda line: print(line, file=sys.stderr, flush=True))
-    return LiveProgress(config.session, console)
+        say = partial(print, file=sys.stderr, flush=True)
+        return PlainProgress(config.session, say, num_envs=config.vector.num_envs)
+    return LiveProgress(config.session, console, config.vector.num_envs)
 
 
 def _make_dataset(config: RunConfig, source: Source, spec: EnvironmentSpec, prompt: Prompt) -> DatasetSink | None:
@@ -250,15 +241,6 @@ def _with_new_seeds(config: RunConfig, dataset: DatasetSink) -> RunConfig:
     return replace(config, session=replace(config.session, seed_offset=offset))
 
 
-def _traced(config: RunConfig, environment: Environment) -> Environment:
-    """The environment, telling its full state at every step where that is kept."""
-    if not (config.dataset.wanted and config.dataset.trace and isinstance(environment, Snapshots)):
-        return environment
-    from taketwo.envs.traced import Traced
-
-    return Traced(environment)
-
-
 def _push(config: RunConfig) -> None:
     """Send the dataset to the Hub, now that it is whole.
 
@@ -274,7 +256,9 @@ def _push(config: RunConfig) -> None:
         print(f"sent to {url}")
 
 
-def _run(session: Session, progress: PlainProgress | LiveProgress | None, video: VideoSink | None) -> SessionResult:
+def _run(
+    session: Session | VectorSession, progress: PlainProgress | LiveProgress | None, video: VideoSink | None
+) -> SessionResult:
     try:
         return session.run()
     except KeyboardInterrupt:
@@ -288,6 +272,7 @@ def _run(session: Session, progress: PlainProgress | LiveProgress | None, video:
 
 def _complete(
     config: RunConfig,
+    control_hz: float,
     result: SessionResult,
     session_file: SessionFile,
     video: VideoSink | None,
@@ -297,7 +282,8 @@ def _complete(
     """Write and tell what came of the session, and send its dataset; returns what went wrong, which is told too."""
     if dataset is not None:
         closing("the dataset", dataset.abandon)  # where it failed without being told
-    frames = sum(episode.frames for episode in result.episodes)
+    shown_env = config.vector.shown_env
+    frames = sum(episode.frames for episode in result.episodes if episode.env == shown_env)
     filmed = video.report(frames) if video is not None else None
     recorded = dataset.report() if dataset is not None else None
     faults = [result.fault] if result.fault is not None else []
@@ -306,7 +292,7 @@ def _complete(
     except RecordingError as error:
         faults.append(error)
     rows = [*_outage_row(outages_s or ()), *_written(filmed, recorded, session_file)]
-    _tell(config, result, rows, sum(outages_s or ()), faults)
+    _tell(config, control_hz, result, rows, sum(outages_s or ()), faults)
     if recorded is not None and recorded["episodes"] and config.dataset.push_to_hub:
         _push(config)
     return faults
@@ -321,13 +307,14 @@ def _outage_row(outages_s: Sequence[float]) -> list[tuple[str, str]]:
 
 def _tell(
     config: RunConfig,
+    control_hz: float,
     result: SessionResult,
     rows: Sequence[tuple[str, str]],
     outage_s: float,
     faults: Sequence[BaseException],
 ) -> None:
     if not config.quiet:
-        print_summary(result, config.session.max_hz, rows, outage_s)
+        print_summary(result, control_hz, config.session.max_hz, rows, outage_s)
     sys.stdout.flush()
     if log.isEnabledFor(logging.DEBUG):
         for fault in faults:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
@@ -29,11 +30,26 @@ REASON_WIDTH = 70
 PLAIN_WIDTH = 120
 """Columns where the output is not a terminal."""
 
+FINISHED = "took"
 
-def print_summary(result: SessionResult, max_hz: float, more: Sequence[tuple[str, str]], outage_s: float = 0.0) -> None:
+TOLD_OTHERWISE = {"success", "finish_time_s"}
+"""Metrics of environments that say what the summary says anyway."""
+
+MOST_ROWS = 64
+"""Environments that are told one by one."""
+
+
+def print_summary(
+    result: SessionResult,
+    control_hz: float,
+    max_hz: float,
+    more: Sequence[tuple[str, str]],
+    outage_s: float = 0.0,
+) -> None:
     """Print the table and the totals.
 
     Args:
+        control_hz: actions a second that the session stands for.
         max_hz: the rate that was asked for; 0 where none was.
         more: further lines, such as what was recorded: a label, and a path or a remark.
         outage_s: how long there was nobody to ask, of the session's time.
@@ -44,9 +60,10 @@ def print_summary(result: SessionResult, max_hz: float, more: Sequence[tuple[str
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     console.print()
     if result.episodes:
-        print_table(console, _table(result.episodes))
+        several = any(episode.env for episode in result.episodes)
+        print_table(console, _table_of_environments(result.episodes) if several else _table(result.episodes))
         console.print()
-    rows = [*_totals(result, max_hz, outage_s), *more]
+    rows = [*_totals(result, max_hz, outage_s), *figures(result.episodes, control_hz), *more]
     width = max(len(label) for label, _ in rows) + 2
     for label, value in rows:
         console.print(Text.assemble((label.ljust(width), "bold"), value), soft_wrap=True)
@@ -82,6 +99,51 @@ def _table(episodes: Sequence[Episode]) -> Table:
             Text(shorten(episode.reason, REASON_WIDTH, placeholder=" ...")),
         )
     return table
+
+
+def _table_of_environments(episodes: Sequence[Episode]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("environment", "episodes", "steps", "success"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("outcomes")
+    for env in sorted({episode.env for episode in episodes})[:MOST_ROWS]:
+        own = [episode for episode in episodes if episode.env == env]
+        rate = success_rate(own)
+        outcomes = [Text(episode.outcome, style=STYLES[episode.outcome]) for episode in own]
+        table.add_row(
+            str(env),
+            str(len(own)),
+            str(sum(episode.steps for episode in own)),
+            "" if rate is None else f"{100 * rate:.0f} %",
+            Text(", ").join(outcomes),
+        )
+    return table
+
+
+def figures(episodes: Sequence[Episode], control_hz: float) -> list[tuple[str, str]]:
+    """Means over all attempts: when those that succeeded had done so, and whatever the environment tells of each."""
+    attempts = [episode for episode in episodes if episode.outcome.is_attempt]
+    times = [episode.steps / control_hz for episode in attempts if episode.outcome is Outcome.SUCCESS]
+    values: dict[str, list[float]] = {FINISHED: times}
+    for episode in attempts:
+        for name in sorted(episode.metrics.keys() - TOLD_OTHERWISE):
+            values.setdefault(name, []).append(episode.metrics[name])
+    return [
+        (name, _mean(numbers, len(attempts), " s to succeed" if name == FINISHED else ""))
+        for name, numbers in sorted(values.items(), key=lambda item: item[0] != FINISHED)
+        if numbers
+    ]
+
+
+def _mean(numbers: Sequence[float], attempts: int, unit: str) -> str:
+    """Mean and standard deviation, with their number where not all episodes have one."""
+    text = f"{fmean(numbers):.4g}"
+    if len(numbers) > 1:
+        text += f" ± {stdev(numbers):.2g}"
+    return f"{text}{unit}" if len(numbers) == attempts else f"{text}{unit} in {len(numbers)} of {attempts} episodes"
 
 
 def _totals(result: SessionResult, max_hz: float, outage_s: float) -> list[tuple[str, str]]:

@@ -48,6 +48,7 @@ class Asynchronous:
     seed differ. Choose another executor where a run must be repeatable.
     """
 
+    asks = False  # an observation is about a later action
     _actions: FloatArray  # (H, D) the present plan
     _beyond: FloatArray  # (K, D) what the policy had in mind after it
     _used: int  # actions used of the chunk that the plan is out of

@@ -27,6 +27,11 @@ class Executor(Protocol):
         """Reset the policy and forget every buffered action."""
         ...
 
+    @property
+    def asks(self) -> bool:
+        """Whether `next_action` would ask the policy about its observation, and wait for the answer."""
+        ...
+
     def next_action(self, observation: Observation) -> PlannedAction:
         """The action for this step."""
         ...

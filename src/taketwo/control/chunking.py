@@ -43,13 +43,18 @@ class OpenLoop:
         self._forget()
         self._policy.reset(episode)
 
+    @property
+    def asks(self) -> bool:
+        """Whether the chunk is used up."""
+        return self._next == len(self._actions)
+
     def next_action(self, observation: Observation) -> PlannedAction:
         """The chunk's next action, out of a new chunk when this one is used up.
 
         Raises:
             ConfigError: the policy's chunks are shorter than `action_horizon`.
         """
-        if self._next == len(self._actions):
+        if self.asks:
             chunk = self._policy.infer(observation)
             self._actions = first_actions(chunk.actions, self._horizon)
             self._prompt = chunk.prompt_used, chunk.prompt_read
@@ -79,9 +84,11 @@ class TemporalEnsemble:
 
     Attributes:
         stalls: always 0: it waits for the policy by design, never because an answer is late.
+        asks: always.
     """
 
     stalls = 0
+    asks = True
     _sums: FloatArray  # (steps to come, D) weighted predictions, summed
     _weights: FloatArray  # (steps to come,) weights, summed
     _counts: FloatArray  # (steps to come,) predictions

@@ -47,6 +47,11 @@ class Controller:
         """How often a step had to wait because no action was ready in time."""
         return self._executor.stalls
 
+    @property
+    def asks(self) -> bool:
+        """Whether `decide` would ask the policy about the observation that it is given, and wait for the answer."""
+        return self._executor.asks
+
     def reset(self, episode: EpisodeInfo, observation: Observation) -> None:
         """Forget the last episode: policy, chunks, filters and guard.
 

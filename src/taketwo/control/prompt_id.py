@@ -6,7 +6,7 @@ import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from taketwo.errors import ConfigError
 from taketwo.session.loop import Environment
@@ -51,10 +51,18 @@ class MarkedPrompt:
         return None if prompt is None else marked(prompt, self._prompt_id)
 
 
+class OwnedEnvironment(Environment, Protocol):
+    """An environment that whoever has it closes."""
+
+    def close(self) -> None:
+        """Free everything."""
+        ...
+
+
 class MarksOwnPrompt:
     """An environment whose own instruction carries the token."""
 
-    def __init__(self, environment: Environment, prompt_id: str) -> None:
+    def __init__(self, environment: OwnedEnvironment, prompt_id: str) -> None:
         self._environment = environment
         self._prompt_id = prompt_id
         own = environment.spec.prompt
@@ -68,6 +76,10 @@ class MarksOwnPrompt:
         """Apply one action."""
         result = self._environment.step(action)
         return replace(result, observation=self._with_id(result.observation))
+
+    def close(self) -> None:
+        """Close the environment."""
+        self._environment.close()
 
     def _with_id(self, observation: Observation) -> Observation:
         if observation.prompt is None:

@@ -361,6 +361,8 @@ class EpisodeNote:
         interventions: rows in which another than the policy acted.
         traced: whether it has a simulator trace.
         salvaged: whether it was cut short by a crash and mended.
+        env: number of its environment, where several stepped together.
+        init_state: number of the recorded initial state that it began from, where there are some.
     """
 
     index: int
@@ -378,6 +380,8 @@ class EpisodeNote:
     interventions: int = 0
     traced: bool = False
     salvaged: bool = False
+    env: int = 0
+    init_state: int | None = None
 
     def to_line(self) -> str:
         """As a line of the file."""

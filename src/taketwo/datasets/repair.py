@@ -197,6 +197,8 @@ def _measure(info: Info, take: UnfinishedTake) -> tuple[EpisodeNote, dict[str, S
         late=measured is not None and measured < KEPT_UP * info.fps,
         traced=_traced(take),
         salvaged=True,
+        env=header.env,
+        init_state=header.init_state,
     )
     return note, pictures
 

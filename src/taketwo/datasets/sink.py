@@ -7,39 +7,28 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
-
-import numpy as np
 
 from taketwo import __version__
 from taketwo.datasets.codecs import GOP, find_codec
 from taketwo.datasets.features import (
-    ACTION,
-    ASKED,
-    CAPTURE_TIME,
-    DONE,
-    IMAGE_PREFIX,
-    INTERVENTION,
-    REWARD,
-    STATE,
-    SUCCESS,
     Feature,
     session_features,
 )
 from taketwo.datasets.layout import find_root
 from taketwo.datasets.metadata import EpisodeNote, Info
-from taketwo.errors import ConfigError, EnvironmentFault, RecordingError, TakeTwoError, one_line, one_of
+from taketwo.datasets.recorder import Recorder, RowSettings, now
+from taketwo.errors import ConfigError, RecordingError, TakeTwoError, one_line, one_of
 from taketwo.session.events import EpisodeEnd, EpisodeStart, Event, SessionEnd, SessionStart, StepTaken
 from taketwo.session.events import TerminalObservation as Terminal
-from taketwo.session.punctuality import KEPT_UP, give_way
-from taketwo.types import SIMULATOR_STATE, EnvironmentSpec, Episode, EpisodeInfo, FloatArray, Outcome
+from taketwo.session.punctuality import give_way
+from taketwo.types import EnvironmentSpec, Episode
 
 if TYPE_CHECKING:
     from taketwo.datasets.camera import VideoSettings
     from taketwo.datasets.statistics import Statistics
-    from taketwo.datasets.take import Take, VideoEncoders
+    from taketwo.datasets.take import Take
     from taketwo.datasets.writer import DatasetWriter
 
 Late = Literal["mark", "refuse"]
@@ -163,8 +152,12 @@ class DatasetConfig:
             raise
         if recovered:
             log.warning("finished episodes that a crash had kept from their places are there now: %d", recovered)
-        encoders = VideoEncoders(exact_fps(control_hz), video)
-        return DatasetSink(writer, encoders, cameras, self, task or spec.name, paced, stored)
+        settings = RowSettings(cameras, task or spec.name, paced, self.trace)
+
+        def make_recorder() -> Recorder:
+            return Recorder(writer, VideoEncoders(exact_fps(control_hz), video), settings)
+
+        return DatasetSink(writer, make_recorder, settings, self.late, stored)
 
     def _first_task(self, prompt: str | None) -> str | None:
         """The task that the session begins with; None where only its observations will tell."""
@@ -197,30 +190,21 @@ class DatasetSink:
     def __init__(
         self,
         writer: DatasetWriter,
-        encoders: VideoEncoders,
-        cameras: tuple[str, ...],
-        config: DatasetConfig,
-        task: str,
-        paced: bool,
+        make_recorder: Callable[[], Recorder],
+        settings: RowSettings,
+        late: Late,
         stored: Callable[[int, int], None] | None,
     ) -> None:
         """Use `DatasetConfig.make`."""
         self._writer = writer
-        self._encoders = encoders
-        self._cameras = cameras
-        self._config = config
-        self._task = task
-        self._state_shape = writer.info.features[STATE].shape if STATE in writer.info.features else (0,)
-        self._paced = paced
+        self._make_recorder = make_recorder
+        self._recorders: dict[int, Recorder] = {}
+        self._cameras = settings.cameras
+        self._late = late
         self._stored = stored
         # An episode is put into its place while the next one is recorded already.
         self._keeper = ThreadPoolExecutor(1, "dataset-keeper", give_way)
         self._keeping: Future[None] | None = None
-        self._take: Take | None = None
-        self._times: list[float] = []
-        self._interventions = 0
-        self._traced = False
-        self._tracing = config.trace
         self._closed = False
         self._notes: list[EpisodeNote] = []
 
@@ -237,7 +221,8 @@ class DatasetSink:
         try:
             self._on(event)
         except BaseException as error:
-            under_way = self._take is not None or self._keeping is not None
+            recording = any(recorder.under_way for recorder in self._recorders.values())
+            under_way = recording or self._keeping is not None
             self._abandon()
             if isinstance(error, TakeTwoError):
                 raise RecordingError(self._what_is_safe(error, under_way)) from error
@@ -270,7 +255,7 @@ class DatasetSink:
             case SessionStart():
                 self._writer.describe(
                     {
-                        "started_at": _now(),
+                        "started_at": now(),
                         "taketwo": __version__,
                         "seed": event.seed,
                         "config": event.config,
@@ -278,71 +263,37 @@ class DatasetSink:
                     }
                 )
             case EpisodeStart(episode):
-                self._begin(episode)
+                self._recorder(episode.env).begin(episode)
             case StepTaken():
-                self._add(event)
+                if self._keeping is not None and self._keeping.done():
+                    self._settle()
+                self._recorders[event.env].add(event)
             case Terminal():
-                self._trace(event.observation.extras.get(SIMULATOR_STATE), None)
+                self._recorders[event.env].add_terminal(event.observation)
             case EpisodeEnd(episode):
                 self._end(episode)
             case SessionEnd():
                 self._settle()
                 self._closed = True
                 self._keeper.shutdown()
-                self._encoders.close()
+                self._close_recorders()
                 self._writer.close()
 
-    def _begin(self, episode: EpisodeInfo) -> None:
-        from taketwo.datasets.take import TakeHeader
+    def _recorder(self, env: int) -> Recorder:
+        if env not in self._recorders:
+            self._recorders[env] = self._make_recorder()
+        return self._recorders[env]
 
-        header = TakeHeader(episode.index, episode.seed, self._writer.session, _now(), self._paced)
-        self._times, self._interventions, self._traced = [], 0, False
-        self._take = self._writer.begin(header, self._encoders)
-
-    def _add(self, event: StepTaken) -> None:
-        assert self._take is not None
-        if self._keeping is not None and self._keeping.done():
-            self._settle()
-        seen, result, decision = event.observation, event.result, event.decision
-        self._trace(seen.extras.get(SIMULATOR_STATE), decision.sent)
-        if seen.state.shape != self._state_shape:
-            raise RecordingError(
-                f"the environment gave a state of shape {seen.state.shape}; the dataset has {self._state_shape}"
-            )
-        row = {
-            **({STATE: _numbers(seen.state)} if seen.state.size else {}),
-            ACTION: _numbers(decision.sent),
-            ASKED: _numbers(decision.asked),
-            REWARD: result.reward,
-            DONE: result.terminated or result.truncated,
-            SUCCESS: bool(result.success),
-            INTERVENTION: decision.intervention,
-            CAPTURE_TIME: event.time_s,
-        }
-        pictures = {IMAGE_PREFIX + camera: seen.images[camera].pixels for camera in self._cameras}
-        self._take.add(row, seen.prompt or self._task, pictures)
-        self._times.append(event.time_s)
-        self._interventions += decision.intervention
-
-    def _trace(self, state: Any, action: FloatArray | None) -> None:
-        if state is None or self._take is None or not self._tracing:
-            return
-        try:
-            self._take.trace(state, action)
-            self._traced = True
-        except EnvironmentFault as error:
-            self._tracing = self._traced = False
-            log.warning("from here on without simulator trace: %s", error)
+    def _close_recorders(self) -> None:
+        for recorder in self._recorders.values():
+            recorder.close()
 
     def _end(self, episode: Episode) -> None:
-        take = self._take
-        assert take is not None
-        if take.rows == 0 or episode.outcome is Outcome.DISCARDED:
-            self._take = None
-            take.discard()
+        ended = self._recorders[episode.env].end(episode)
+        if ended is None:
             return
-        note = self._note(take, episode)
-        if note.late and self._config.late == "refuse":
+        take, note = ended
+        if note.late and self._late == "refuse":
             take.finish()
             take.conclude(note, refused=True)
             raise RecordingError(
@@ -354,7 +305,6 @@ class DatasetSink:
         take.conclude(note)
         self._settle()
         self._keeping = self._keeper.submit(self._keep, take, note, pictures, episode.index)
-        self._take = None
 
     def _keep(self, take: Take, note: EpisodeNote, pictures: Mapping[str, Statistics], number: int) -> None:
         note = self._writer.keep(take.folder, note, pictures)
@@ -372,27 +322,6 @@ class DatasetSink:
             self._keeping.result()
             self._keeping = None
 
-    def _note(self, take: Take, episode: Episode) -> EpisodeNote:
-        period = 1 / self._writer.info.fps
-        span = self._times[-1] - self._times[0]
-        measured = (len(self._times) - 1) / span if self._paced and span > 0 else None
-        return EpisodeNote(
-            index=0,  # the writer fills it in
-            length=take.rows,
-            outcome=str(episode.outcome),
-            reason=episode.reason,
-            success=episode.outcome is Outcome.SUCCESS if episode.outcome.is_attempt else None,
-            seed=episode.seed,
-            session=take.header.session,
-            started_at=take.header.started_at,
-            duration_s=span + period,
-            measured_hz=measured,
-            late=measured is not None and measured < KEPT_UP * self._writer.info.fps,
-            reward_sum=episode.reward_sum,
-            interventions=self._interventions,
-            traced=self._traced,
-        )
-
     def _abandon(self) -> None:
         """Close what is open, and leave what is on the disk for `taketwo dataset repair`."""
         if self._closed:
@@ -402,22 +331,16 @@ class DatasetSink:
             self._settle()
         self._keeper.shutdown()
         try:
-            if self._take is not None:
-                self._take.abandon()
-                self._take = None
+            for recorder in self._recorders.values():
+                recorder.abandon()
         finally:
-            self._encoders.close()
+            self._close_recorders()
             self._writer.release()
 
     def _what_is_safe(self, error: TakeTwoError, under_way: bool) -> str:
         root, whole = self._writer.root, self._writer.info.total_episodes
         text = f"{one_line(error)}. {whole} whole {'episode is' if whole == 1 else 'episodes are'} safe in {root}"
         return f"{text}; what there is of the one under way: taketwo dataset repair {root}" if under_way else text
-
-
-def _numbers(values: FloatArray) -> Any:
-    """As a row has them: an array, or a single number."""
-    return float(values[0]) if values.shape == (1,) else np.array(values, np.float32)
 
 
 def _with_video_info(feature: Feature, video: VideoSettings, fps: float) -> Feature:
@@ -437,7 +360,3 @@ def _with_video_info(feature: Feature, video: VideoSettings, fps: float) -> Feat
             "has_audio": False,
         },
     )
-
-
-def _now() -> str:
-    return datetime.now(UTC).astimezone().isoformat(timespec="milliseconds")

@@ -71,6 +71,8 @@ class TakeHeader:
         session: number of the file with the configuration.
         started_at: wall-clock time, ISO 8601 with its zone.
         paced: whether the session runs by the clock.
+        env: number of the environment, where several step together.
+        init_state: number of the recorded initial state, where there are some.
     """
 
     episode: int
@@ -78,6 +80,8 @@ class TakeHeader:
     session: int
     started_at: str
     paced: bool = False
+    env: int = 0
+    init_state: int | None = None
 
     @classmethod
     def load(cls, folder: Path) -> TakeHeader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -135,9 +136,16 @@ class DatasetWriter:
             DatasetError: its notes are damaged.
         """
         notes = load_notes(self.root, load_episodes(self.root, self.info)) if self.info.total_episodes else {}
-        seeds = {note.seed for note in notes.values()}
-        candidates = range(len(seeds) + UNKEPT_EPISODES)
-        return max((index + 1 for index in candidates if episode_seed(session_seed, index) in seeds), default=0)
+        seeds: dict[int, set[int]] = defaultdict(set)
+        for note in notes.values():
+            seeds[note.env].add(note.seed)
+        used = (
+            index + 1
+            for env, known in seeds.items()
+            for index in range(len(known) + UNKEPT_EPISODES)
+            if episode_seed(session_seed, index, env) in known
+        )
+        return max(used, default=0)
 
     def describe(self, description: Mapping[str, Any]) -> None:
         """What the coming episodes are recorded with; it joins the dataset with the first of them.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from taketwo.registry import Registry
-from taketwo.types import EnvironmentSpec, FloatArray, Observation, Pixels, StepResult
+from taketwo.types import EnvironmentSpec, FloatArray, Observation, Pixels, StepResult, VectorStep
 
 ENVIRONMENTS = Registry(
     "environment",
@@ -44,6 +44,59 @@ class Environment(Protocol):
         """Apply one action, (D,), for one control period.
 
         At the end of an episode the observation is the terminal one: an environment never resets itself.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free everything. Safe to call twice."""
+        ...
+
+
+class VectorEnvironment(Protocol):
+    """Several environments of one kind that step together, numbered from 0. Used from a single thread."""
+
+    @property
+    def spec(self) -> EnvironmentSpec:
+        """What each of them is; constant over its life."""
+        ...
+
+    @property
+    def num_envs(self) -> int:
+        """How many there are."""
+        ...
+
+    @property
+    def resets_itself(self) -> bool:
+        """Whether an environment begins the next episode by itself where one ends.
+
+        Then `reset` is called once, for all, and only the first episodes have the seeds that are given: what comes
+        after follows from them.
+        """
+        ...
+
+    def reset(
+        self, seeds: Mapping[int, int], options: Mapping[int, Mapping[str, Any]] | None = None
+    ) -> Mapping[int, Observation]:
+        """Begin an episode in some environments, given with their seeds; the others stay where they are.
+
+        The same seed and options give the same first observation, whatever the others do.
+
+        Args:
+            options: of some of them, as for a single environment.
+
+        Raises:
+            EnvironmentFault: they cannot begin.
+        """
+        ...
+
+    def step(self, actions: Mapping[int, FloatArray]) -> VectorStep:
+        """Apply (D,) actions for one control period to those environments that are to go on; the others may wait.
+
+        An environment in which an episode has ended gets no action until the next has begun. Results are of the
+        environments that have got one.
+
+        Raises:
+            EnvironmentFault: none of them can go on.
         """
         ...
 
@@ -97,4 +150,18 @@ class GoesHome(Protocol):
 
     def home_action(self) -> FloatArray:
         """(D,) the action that holds the home pose."""
+        ...
+
+
+@runtime_checkable
+class MakesVectors(Protocol):
+    """Capability of an `EnvironmentConfig`: has a simulator for several environments at once."""
+
+    def make_vector(self, num_envs: int) -> VectorEnvironment:
+        """Build it.
+
+        Raises:
+            ConfigError: an option does not fit.
+            MissingExtraError: its library is not installed.
+        """
         ...

@@ -148,7 +148,7 @@ def summary(episodes: Sequence[Episode], subsample: int, wall_s: float) -> dict[
 
 
 def described(episode: Episode, subsample: int) -> dict[str, Any]:
-    """One episode; `first_frame` is the index in the video of its first kept frame."""
+    """One episode; `first_frame` is the index of its first kept frame in the video, if that shows its environment."""
     return {
         "index": episode.index,
         "seed": episode.seed,
@@ -163,4 +163,7 @@ def described(episode: Episode, subsample: int) -> dict[str, Any]:
         "interventions": episode.interventions,
         "prompts": list(episode.prompts),
         "first_frame": video_frame(episode.first_frame, subsample),
+        "env": episode.env,
+        "init_state": episode.init_state,
+        "metrics": episode.metrics,
     }

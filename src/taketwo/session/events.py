@@ -45,6 +45,7 @@ class StepTaken:
         result: reward, flags and the observation after the action.
         time_s: wall time since the episode began, when the step began.
         late_s: how long after its deadline the step began; 0 when unpaced.
+        env: number of the environment, where several step together; `frame` counts its own.
     """
 
     index: int
@@ -54,6 +55,7 @@ class StepTaken:
     result: StepResult
     time_s: float
     late_s: float
+    env: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +67,14 @@ class Intervention:
         frame: its session-wide number.
         kind: what is done, such as `retry`: the policy begins again from where the robot stands.
         reason: who wanted it, and why.
+        env: number of the environment, where several step together.
     """
 
     index: int
     frame: int
     kind: str
     reason: str
+    env: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,12 +91,19 @@ class Paused:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TerminalObservation:
-    """The last observation of an episode, which no action follows. Missing only where the reset failed."""
+    """The last observation of an episode, which no action follows.
+
+    Missing only where the reset failed, and where a simulator that resets itself does not show it.
+
+    Attributes:
+        env: number of the environment, where several step together.
+    """
 
     index: int
     frame: int
     observation: Observation
     time_s: float
+    env: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -12,20 +11,18 @@ from typing import Any, Protocol
 from taketwo.errors import (
     EnvironmentFault,
     PolicyError,
-    RecordingError,
-    RenderingError,
     TakeTwoError,
     blaming,
-    one_of,
 )
 from taketwo.seeding import episode_seed
+from taketwo.session.checking import checked, checked_result
 from taketwo.session.clock import Clock, MonotonicClock, Pacer
 from taketwo.session.commands import Commands
 from taketwo.session.config import SessionConfig
+from taketwo.session.endings import Ending, Endings
 from taketwo.session.events import (
     EpisodeEnd,
     EpisodeStart,
-    Event,
     Intervention,
     Paused,
     SessionEnd,
@@ -34,8 +31,9 @@ from taketwo.session.events import (
     TerminalObservation,
 )
 from taketwo.session.punctuality import short_collections
-from taketwo.session.sinks import Sink, SinkThread
+from taketwo.session.sinks import Sink
 from taketwo.session.tally import Tally
+from taketwo.session.watchers import Watchers
 from taketwo.types import (
     Decision,
     EnvironmentSpec,
@@ -161,11 +159,8 @@ class Session:
         self._clock = clock or MonotonicClock()
         self._described_as = described_as or {}
         self._pacer = Pacer(self._clock, config.max_hz)
-        self._episode_limit = config.max_episode_steps or environment.spec.max_episode_steps or math.inf
-        self._frame_limit = math.inf
-        if config.total_seconds is not None:
-            self._frame_limit = max(2, round(config.total_seconds * self.control_hz))
-        self._threads: list[SinkThread] = []
+        self._endings = Endings(config, environment.spec, self.control_hz, self._commands)
+        self._watchers = Watchers(())
         self._episodes: list[Episode] = []
         self._steps = self._frames = 0
         self._paused_s = 0.0
@@ -173,21 +168,20 @@ class Session:
 
     def run(self) -> SessionResult:
         """Run to the end. What goes wrong inside is told by `SessionResult.fault`, not raised."""
-        self._threads = [SinkThread(sink) for sink in self._sinks]
-        self._publish(SessionStart(self._environment.spec, self.control_hz, self._config.seed, self._described_as))
-        for thread in self._threads:
-            thread.settle()  # what opens files and loads libraries is done before anything moves
+        self._watchers = Watchers(self._sinks)
+        self._watchers.begin(
+            SessionStart(self._environment.spec, self.control_hz, self._config.seed, self._described_as)
+        )
         with short_collections():
             began = self._clock.now()
             reason, fault = self._run_episodes()
             wall_s = self._clock.now() - began
-        self._publish(SessionEnd(reason))
-        for thread in self._threads:
-            thread.finish()
+        self._watchers.publish(SessionEnd(reason))
+        self._watchers.finish()
         return SessionResult(
             episodes=tuple(self._episodes),
             reason=reason,
-            fault=fault or self._sink_failure(),
+            fault=fault or self._watchers.failure,
             loop=LoopStats(
                 overruns=self._pacer.overruns,
                 jitter_ms_p50=self._pacer.jitter_ms(50),
@@ -197,8 +191,8 @@ class Session:
                 wall_s=wall_s - self._paused_s,
                 paused_s=self._paused_s,
             ),
-            waited_s={thread.sink.name: thread.waited_s for thread in self._threads},
-            dropped={thread.sink.name: thread.dropped for thread in self._threads},
+            waited_s=self._watchers.waited_s,
+            dropped=self._watchers.dropped,
         )
 
     def _run_episodes(self) -> tuple[str, BaseException | None]:
@@ -207,11 +201,10 @@ class Session:
             if self._commands.paused:  # a reset moves the robot too
                 self._wait_in_pause()
                 continue
-            index = self._kept()
-            fault = self._run_episode(EpisodeInfo(index, self._seed(index)))
+            fault = self._run_episode(self._info())
             if fault is not None:
                 faults += 1
-                if faults > self._config.max_faults or self._sink_failure() is not None:
+                if faults > self._config.max_faults or self._watchers.failure is not None:
                     return str(fault), fault
         return reason, None
 
@@ -219,7 +212,7 @@ class Session:
         tally = Tally(first_frame=self._frames)
         fault = None
         self._commands.begin_take(info.index)
-        self._publish(EpisodeStart(info))
+        self._watchers.publish(EpisodeStart(info))
         try:
             outcome, reason = self._take_steps(info, tally)
         except KeyboardInterrupt:
@@ -232,14 +225,15 @@ class Session:
             else:
                 fault, outcome, reason = error, Outcome.FAULT, str(error) or type(error).__name__
         self._commands.finish_take()
-        episode = tally.finish(info, outcome, reason)
+        episode = tally.finish(info, outcome, reason, self._config.metrics)
         self._episodes.append(episode)
-        self._publish(EpisodeEnd(episode))
+        self._watchers.publish(EpisodeEnd(episode))
         return fault
 
-    def _take_steps(self, info: EpisodeInfo, tally: Tally) -> tuple[Outcome, str]:
+    def _take_steps(self, info: EpisodeInfo, tally: Tally) -> Ending:
         with blaming(EnvironmentFault, "the environment failed to reset"):
-            observation = self._prompted(self._environment.reset(info.seed, self._reset_options(info)))
+            observation = self._environment.reset(info.seed, reset_options(info))
+        observation = self._prompted(checked(observation, self._environment.spec))
         with blaming(PolicyError, "the policy failed to reset"):
             self._controller.reset(info, observation)
         self._look(observation)  # the first picture takes longest, and no step shall be late for it
@@ -255,11 +249,11 @@ class Session:
                 time_s = self._clock.now() - began
                 self._retry_if_asked(info, tally, observation)
                 decision, result = self._step(observation)
-                if tally.steps + 1 >= self._episode_limit and not result.terminated:
+                if tally.steps + 1 >= self._endings.episode_steps and not result.terminated:
                     result = replace(result, truncated=True)
                 tally.add(observation, decision, result)
                 self._steps += 1
-                self._publish(
+                self._watchers.publish(
                     StepTaken(tally.steps - 1, self._next_frame(tally), observation, decision, result, time_s, late_s)
                 )
                 observation = result.observation
@@ -269,14 +263,14 @@ class Session:
             raise
         self._pacer.wait()
         self._show_terminal(tally, observation, began)
-        return self._operators_verdict(ending)  # it may have come while the end was shown
+        return self._endings.with_mark(ending)  # it may have come while the end was shown
 
     def _pause(self, observation: Observation) -> float:
         """Wait until there is something to do again; returns how long that took, in seconds."""
         waited_s = 0.0
-        while self._commands.waits and self._sink_failure() is None:
+        while self._commands.waits and self._watchers.failure is None:
             self._look(observation)  # who comes now sees where it stands
-            self._publish(Paused(self._frames, observation))
+            self._watchers.publish(Paused(self._frames, observation))
             waited_s += self._wait_in_pause()
         self._pacer.start()
         return waited_s
@@ -295,7 +289,7 @@ class Session:
         with blaming(PolicyError, "the policy failed to reset"):
             self._controller.reset(info, observation)
         tally.interventions += 1
-        self._publish(Intervention(tally.steps, self._frames, "retry", reason))
+        self._watchers.publish(Intervention(tally.steps, self._frames, "retry", reason))
 
     def _step(self, observation: Observation) -> tuple[Decision, StepResult]:
         with blaming(PolicyError, "the policy failed"):
@@ -303,6 +297,7 @@ class Session:
         self._look(observation)
         with blaming(EnvironmentFault, "the environment failed"):
             result = self._environment.step(decision.sent)
+        checked_result(result, self._environment.spec)
         prompted = self._prompted(result.observation)
         if prompted is not result.observation:
             result = replace(result, observation=prompted)
@@ -311,57 +306,33 @@ class Session:
     def _show_terminal(self, tally: Tally, observation: Observation, began: float) -> None:
         self._look(observation)
         time_s = self._clock.now() - began
-        self._publish(TerminalObservation(tally.steps, self._next_frame(tally), observation, time_s))
+        self._watchers.publish(TerminalObservation(tally.steps, self._next_frame(tally), observation, time_s))
 
-    def _ending(self, tally: Tally) -> tuple[Outcome, str] | None:
-        failure = self._sink_failure()
+    def _ending(self, tally: Tally) -> Ending | None:
+        failure = self._watchers.failure
         if failure is not None:
             raise failure
-        if self._commands.discard_reason is not None:
-            return Outcome.DISCARDED, self._commands.discard_reason
-        verdict = tally.verdict(self._config.success)
-        if verdict is not None:
-            return verdict
-        reason = self._cut_short() or self._commands.end_reason
-        if reason is None:
-            return None
-        return Outcome.STOPPED, f"{reason}; it had been solved" if tally.solved_ever else reason
-
-    def _operators_verdict(self, ending: tuple[Outcome, str]) -> tuple[Outcome, str]:
-        """How the episode ended, unless the operator says otherwise."""
-        if self._commands.discard_reason is not None:
-            return Outcome.DISCARDED, self._commands.discard_reason
-        if self._commands.marked is None:
-            return ending
-        marked = Outcome.SUCCESS if self._commands.marked else Outcome.FAILURE
-        return marked, f"marked a {marked} by the operator; {ending[1]}"
+        return self._endings.of_take(tally, self._cut_short())
 
     def _cut_short(self) -> str | None:
         """Why no further step may be taken, or None."""
-        if self._commands.stop_reason is not None:
-            return self._commands.stop_reason
-        if self._config.max_total_steps is not None and self._steps >= self._config.max_total_steps:
-            return f"the session reached its {self._config.max_total_steps} steps"
-        if self._frames + 1 >= self._frame_limit:  # one frame is left for the terminal observation
-            return f"the session reached its {self._config.total_seconds:g} s"
-        return None
+        return self._endings.of_session(self._steps, self._frames)
 
     def _enough(self) -> str | None:
         """Why no further episode may begin, or None."""
-        failure = self._sink_failure()
+        failure = self._watchers.failure
         if failure is not None:
             return str(failure)
         if self._config.num_episodes is not None and self._kept() >= self._config.num_episodes:
             return "all episodes done"
         return None
 
-    def _reset_options(self, info: EpisodeInfo) -> Mapping[str, Any] | None:
-        if self._environment.spec.num_init_states is None:
-            return None
-        return {"init_state": self._config.seed_offset + info.index}
-
-    def _seed(self, index: int) -> int:
-        return episode_seed(self._config.seed, self._config.seed_offset + index)
+    def _info(self) -> EpisodeInfo:
+        """The episode that is next."""
+        index = self._kept()
+        number = self._config.seed_offset + index
+        init_state = None if self._environment.spec.num_init_states is None else number
+        return EpisodeInfo(index, episode_seed(self._config.seed, number), init_state=init_state)
 
     def _kept(self) -> int:
         return sum(episode.outcome is not Outcome.DISCARDED for episode in self._episodes)
@@ -380,32 +351,9 @@ class Session:
         return replace(observation, prompt=prompt)
 
     def _look(self, observation: Observation) -> None:
-        """Make the pictures that sinks want of the coming frame, while the environment still shows it."""
-        for thread in self._threads:
-            if thread.error is not None:
-                continue
-            try:
-                wanted = [observation.images[camera] for camera in thread.sink.cameras(self._frames)]
-            except KeyError as error:
-                thread.fail(RecordingError(one_of("camera", error.args[0], observation.images)))
-                continue
-            except Exception as error:  # noqa: BLE001 - a sink's fault, not the session's
-                thread.fail(error)
-                continue
-            for image in wanted:
-                with blaming(RenderingError, f"camera {image.camera!r} cannot be drawn"):
-                    _ = image.pixels
+        self._watchers.look(observation, self._frames)
 
-    def _publish(self, event: Event) -> None:
-        for thread in self._threads:
-            thread.put(event)
 
-    def _sink_failure(self) -> TakeTwoError | None:
-        """The error of a sink that the session cannot do without, or None."""
-        for thread in self._threads:
-            if thread.sink.required and thread.error is not None:
-                error = thread.error
-                if isinstance(error, TakeTwoError):
-                    return error
-                return RecordingError(f"{thread.sink.name} failed: {type(error).__name__}: {error}")
-        return None
+def reset_options(info: EpisodeInfo) -> Mapping[str, Any] | None:
+    """What an environment is to be reset with besides the seed."""
+    return None if info.init_state is None else {"init_state": info.init_state}

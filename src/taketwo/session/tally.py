@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
 
 from taketwo.types import Decision, Episode, EpisodeInfo, Observation, Outcome, StepResult
 
@@ -27,6 +29,7 @@ class Tally:
     guarded_steps: int = 0
     interventions: int = 0
     prompts: list[str] = field(default_factory=list)
+    told: Mapping[str, Any] = field(default_factory=dict)
 
     def add(self, observation: Observation, decision: Decision, result: StepResult) -> None:
         """Count one step: what was seen, what was sent, what came of it."""
@@ -41,6 +44,7 @@ class Tally:
         self.solved_last = bool(result.success)
         self.solved_ever |= self.solved_last
         self.judged |= result.success is not None
+        self.told = result.info
 
     def verdict(self, success: Literal["ever", "last"]) -> tuple[Outcome, str] | None:
         """Outcome and reason once the environment or the step limit has ended it; None while it goes on."""
@@ -55,8 +59,12 @@ class Tally:
         missed = "; was solved on the way, not at the last step" if self.solved_ever else ""
         return (Outcome.FAILURE if self.terminated else Outcome.TIMEOUT), f"{ending}{missed}"
 
-    def finish(self, info: EpisodeInfo, outcome: Outcome, reason: str) -> Episode:
-        """The episode's record."""
+    def finish(self, info: EpisodeInfo, outcome: Outcome, reason: str, metrics: Sequence[str] = ()) -> Episode:
+        """The episode's record.
+
+        Args:
+            metrics: figures to keep out of what the environment tells, besides those that it calls metrics.
+        """
         return Episode(
             index=info.index,
             seed=info.seed,
@@ -72,7 +80,24 @@ class Tally:
             guarded_steps=self.guarded_steps,
             interventions=self.interventions,
             prompts=tuple(self.prompts),
+            env=info.env,
+            init_state=info.init_state,
+            metrics=metrics_of(self.told, metrics),
         )
+
+
+def metrics_of(told: Mapping[str, Any], named: Sequence[str] = ()) -> dict[str, float]:
+    """The figures among what an environment tells of a step: all under `metrics`, and those that are named.
+
+    What is not there, no single number, or NaN is left out.
+    """
+    values = {**told.get("metrics", {}), **{name: told[name] for name in named if name in told}}
+    numbers = {name: np.asarray(value) for name, value in values.items()}
+    return {
+        name: float(number.item())
+        for name, number in numbers.items()
+        if number.size == 1 and number.dtype.kind in "biuf" and not np.isnan(number.item())
+    }
 
 
 def success_rate(episodes: Iterable[Episode]) -> float | None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taketwo.envs.push.model import CONTROL_HZ, OBJECT
 from taketwo.types import FloatArray
+
+NEVER = -1
+"""In plain values: there is no such step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +85,24 @@ class Tally:
             "object_path_m": self.object_path_m,
             "robot_path_m": self.robot_path_m,
         }
+
+    def plain(self, robots: int) -> dict[str, Any]:
+        """The same as numbers and one (R, R) array, of which of the R robots touch, of a kind that never changes."""
+        values = {name: getattr(self, name) for name in self.__slots__}
+        colliding = np.zeros((robots, robots), np.uint8)
+        for pair in self.colliding:
+            colliding[pair] = 1
+        return values | {"colliding": colliding, "solved_step": NEVER if self.solved_step is None else self.solved_step}
+
+    @classmethod
+    def of_plain(cls, values: Mapping[str, Any]) -> Tally:
+        """What `plain` was made of."""
+        solved_step = int(values["solved_step"])
+        pairs = np.argwhere(np.asarray(values["colliding"])).tolist()
+        return cls(
+            **{
+                **values,
+                "colliding": frozenset((a, b) for a, b in pairs),
+                "solved_step": None if solved_step == NEVER else solved_step,
+            }
+        )

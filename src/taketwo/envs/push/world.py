@@ -26,6 +26,9 @@ SUCCESS_REWARD = 1.0
 
 COLLISION_COST = 0.1
 
+TALLY_PREFIX = "tally."
+"""Of the counts in a snapshot."""
+
 
 def action_names(robots: int) -> tuple[str, ...]:
     """`robot_0.forward`, `robot_0.left`, `robot_0.yaw_rate`, and so on."""
@@ -138,9 +141,8 @@ class PushWorld:
         kind = self._mujoco.mjtState.mjSTATE_INTEGRATION
         state = np.empty(self._mujoco.mj_stateSize(self.model.mujoco, kind))
         self._mujoco.mj_getState(self.model.mujoco, self.data, state, kind)
-        tally = {name: getattr(self.tally, name) for name in Tally.__slots__}
-        tally["colliding"] = sorted(self.tally.colliding)
-        return {"object": self.model.name, "robots": self.model.robots, "state": state, "tally": tally}
+        tally = {f"{TALLY_PREFIX}{name}": value for name, value in self.tally.plain(self.model.robots).items()}
+        return {"object": self.model.name, "robots": self.model.robots, "state": state, **tally}
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         """Go back to a snapshot of the same world; what follows is the same, bit for bit.
@@ -155,9 +157,8 @@ class PushWorld:
             )
         kind = self._mujoco.mjtState.mjSTATE_INTEGRATION
         self._mujoco.mj_setState(self.model.mujoco, self.data, np.asarray(snapshot["state"]), kind)
-        tally = dict(snapshot["tally"])
-        tally["colliding"] = frozenset((a, b) for a, b in tally["colliding"])
-        self.tally = Tally(**tally)
+        counts = {name.removeprefix(TALLY_PREFIX): snapshot[name] for name in snapshot if name.startswith(TALLY_PREFIX)}
+        self.tally = Tally.of_plain(counts)
 
     def _check(self, action: FloatArray) -> None:
         names = action_names(self.model.robots)

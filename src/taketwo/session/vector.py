@@ -1,0 +1,472 @@
+"""The loop for several environments that step together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from taketwo.errors import EnvironmentFault, PolicyError, TakeTwoError, blaming
+from taketwo.seeding import episode_seed
+from taketwo.session.checking import checked, checked_result
+from taketwo.session.clock import Clock, MonotonicClock, Pacer
+from taketwo.session.commands import Commands
+from taketwo.session.config import SessionConfig
+from taketwo.session.endings import Ending, Endings
+from taketwo.session.events import (
+    EpisodeEnd,
+    EpisodeStart,
+    Event,
+    Intervention,
+    Paused,
+    SessionEnd,
+    SessionStart,
+    StepTaken,
+    TerminalObservation,
+)
+from taketwo.session.loop import PAUSE_LOOK_S, LoopStats, SessionResult, reset_options
+from taketwo.session.punctuality import short_collections
+from taketwo.session.sinks import Sink
+from taketwo.session.tally import Tally
+from taketwo.session.watchers import Watchers
+from taketwo.types import (
+    Decision,
+    EnvironmentSpec,
+    Episode,
+    EpisodeInfo,
+    FloatArray,
+    Observation,
+    Outcome,
+    StepResult,
+    VectorStep,
+)
+
+log = logging.getLogger(__name__)
+
+
+class VectorEnvironment(Protocol):
+    """As much of it as the loop needs; `taketwo.envs.base.VectorEnvironment` has it."""
+
+    @property
+    def spec(self) -> EnvironmentSpec:
+        """What each of them is."""
+        ...
+
+    @property
+    def num_envs(self) -> int:
+        """How many there are."""
+        ...
+
+    @property
+    def resets_itself(self) -> bool:
+        """Whether each begins its next episode by itself."""
+        ...
+
+    def reset(
+        self, seeds: Mapping[int, int], options: Mapping[int, Mapping[str, Any]] | None = None
+    ) -> Mapping[int, Observation]:
+        """Begin an episode in some of them."""
+        ...
+
+    def step(self, actions: Mapping[int, FloatArray]) -> VectorStep:
+        """Step some of them."""
+        ...
+
+
+class VectorController(Protocol):
+    """Turns the observations of several environments into actions."""
+
+    @property
+    def stalls(self) -> int:
+        """How often the loop has waited because no action was ready in time."""
+        ...
+
+    def reset(self, episode: EpisodeInfo, observation: Observation) -> None:
+        """Forget the last episode of the environment that `episode` names."""
+        ...
+
+    def decide(self, observations: Mapping[int, Observation]) -> Mapping[int, Decision]:
+        """The actions for this step, by environment."""
+        ...
+
+
+@dataclass
+class Rollout:
+    """An episode under way.
+
+    Attributes:
+        observation: the present one.
+        own_prompt: the one that the environment put into it.
+        began: when, in the clock's seconds.
+        unseen: whether the simulator does not show how it ended.
+    """
+
+    info: EpisodeInfo
+    tally: Tally
+    observation: Observation
+    own_prompt: str | None
+    began: float
+    unseen: bool = False
+
+
+@dataclass
+class Lane:
+    """One environment, over all its episodes.
+
+    Attributes:
+        frames: shown so far.
+        kept: episodes that count.
+        first: the first observation of an episode that it has begun by itself, and that is not gone into yet.
+        rollout: the episode under way; None between two.
+    """
+
+    env: int
+    frames: int = 0
+    kept: int = 0
+    first: Observation | None = None
+    rollout: Rollout | None = None
+
+
+@dataclass
+class Faults:
+    """What went wrong so far.
+
+    Attributes:
+        last: the one that ends the session, if it does.
+    """
+
+    allowed: int
+    count: int = 0
+    last: BaseException | None = field(default=None)
+
+    def add(self, fault: BaseException) -> None:
+        """Count one."""
+        self.count += 1
+        if self.count > self.allowed and self.last is None:
+            self.last = fault
+
+
+class VectorSession:
+    """Runs episodes in several environments at once, in lock-step.
+
+    Every environment has a number of episodes of its own to do, and waits when it has done them. Were the session to
+    end when so many episodes are done in all, those that take long would be missing from its results.
+
+    One environment is shown: the operator's commands are about its episodes.
+    """
+
+    def __init__(
+        self,
+        environment: VectorEnvironment,
+        controller: VectorController,
+        config: SessionConfig,
+        sinks: Sequence[Sink] = (),
+        *,
+        shown: Sequence[Sink] = (),
+        shown_env: int = 0,
+        shown_spec: EnvironmentSpec | None = None,
+        prompt: Callable[[], str | None] = lambda: None,
+        commands: Commands | None = None,
+        clock: Clock | None = None,
+        described_as: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Nothing moves until `run`.
+
+        Args:
+            sinks: get the events of all environments.
+            shown: get those of the shown environment, as if there were no other.
+            shown_spec: what that one is, where it has cameras that the others do not have.
+            prompt: gives the instruction put into each observation, or None to keep the environment's.
+            commands: where the operator's commands come from.
+            described_as: the resolved configuration as plain values, for the recordings.
+        """
+        self.control_hz = config.max_hz or environment.spec.control_hz
+        self._environment = environment
+        self._controller = controller
+        self._config = config
+        self._sinks = sinks
+        self._shown_sinks = shown
+        self._shown = Lane(shown_env)
+        self._shown_spec = shown_spec or environment.spec
+        self._lanes = [self._shown if env == shown_env else Lane(env) for env in range(environment.num_envs)]
+        self._prompt = prompt
+        self._commands = commands or Commands()
+        self._clock = clock or MonotonicClock()
+        self._described_as = described_as or {}
+        self._pacer = Pacer(self._clock, config.max_hz)
+        self._endings = Endings(config, environment.spec, self.control_hz, self._commands)
+        self._faults = Faults(config.max_faults)
+        self._all, self._few = Watchers(()), Watchers(())
+        self._episodes: list[Episode] = []
+        self._steps = 0
+        self._begun = False
+        self._paused_s = 0.0
+
+    def run(self) -> SessionResult:
+        """Run to the end. What goes wrong inside is told by `SessionResult.fault`, not raised."""
+        self._all, self._few = Watchers(self._sinks), Watchers(self._shown_sinks)
+        start = SessionStart(self._environment.spec, self.control_hz, self._config.seed, self._described_as)
+        self._all.begin(start)
+        self._few.begin(replace(start, spec=self._shown_spec))
+        with short_collections():
+            began = self._clock.now()
+            reason = self._run_episodes()
+            wall_s = self._clock.now() - began - self._paused_s
+        for watchers in (self._all, self._few):
+            watchers.publish(SessionEnd(reason))
+        for watchers in (self._all, self._few):
+            watchers.finish()
+        return SessionResult(
+            episodes=tuple(self._episodes),
+            reason=reason,
+            fault=self._faults.last or self._failure(),
+            loop=LoopStats(
+                overruns=self._pacer.overruns,
+                jitter_ms_p50=self._pacer.jitter_ms(50),
+                jitter_ms_p99=self._pacer.jitter_ms(99),
+                stalls=self._controller.stalls,
+                lost_s=self._pacer.lost_s,
+                wall_s=wall_s,
+                paused_s=self._paused_s,
+            ),
+            waited_s={**self._all.waited_s, **self._few.waited_s},
+            dropped={**self._all.dropped, **self._few.dropped},
+        )
+
+    def _run_episodes(self) -> str:
+        """Run until it is over; says why it is."""
+        while True:
+            try:
+                over = self._go_on()
+            except KeyboardInterrupt:
+                self._commands.stop("interrupted by the operator")
+                continue
+            except Exception as error:
+                log.debug("all episodes under way end by a fault", exc_info=True)
+                self._end_all_by(error)
+                over = None if self._faults.last is None else str(error)
+            if over is not None:
+                return over
+
+    def _go_on(self) -> str | None:
+        """One step of all, with the episodes that end before it and begin; says why it is over, if it is."""
+        failure = self._failure()
+        if failure is not None:
+            raise failure
+        cut_short = self._endings.of_session(self._steps, self._shown.frames)
+        self._end_episodes(cut_short)
+        if self._faults.last is not None:
+            self._stop_all(f"the session ends: {self._faults.last}")
+            return str(self._faults.last)
+        if cut_short is not None:
+            return cut_short
+        if all(lane.rollout is None and self._done(lane) for lane in self._lanes):
+            return "all episodes done"
+        if self._commands.waits:
+            self._pause()
+        else:
+            self._begin_episodes()
+            self._step()
+        return None
+
+    def _done(self, lane: Lane) -> bool:
+        """Whether it has done its episodes."""
+        return self._config.num_episodes is not None and lane.kept >= self._config.num_episodes
+
+    def _begin_episodes(self) -> None:
+        waiting = [lane for lane in self._lanes if lane.rollout is None and not self._done(lane)]
+        if self._environment.resets_itself and self._begun:
+            ready = {lane.env: lane.first for lane in waiting if lane.first is not None}
+        else:
+            ready = self._reset(waiting)
+        for env, observation in ready.items():
+            self._begin(self._lanes[env], observation)
+        for lane in self._lanes:
+            lane.first = None  # of an episode that nobody waits for
+        if ready:
+            self._pacer.start()
+
+    def _reset(self, lanes: Sequence[Lane]) -> dict[int, Observation]:
+        if not lanes:
+            return {}
+        infos = [self._info(lane) for lane in lanes]
+        options = {info.env: told for info in infos if (told := reset_options(info)) is not None}
+        with blaming(EnvironmentFault, "the environments failed to reset"):
+            ready = self._environment.reset({info.env: info.seed for info in infos}, options or None)
+        self._begun = True
+        return dict(ready)
+
+    def _info(self, lane: Lane) -> EpisodeInfo:
+        """The episode that is next."""
+        number = self._config.seed_offset + lane.kept
+        seed = episode_seed(self._config.seed, number, lane.env)
+        init_state = None
+        if self._environment.spec.num_init_states is not None:  # each another, round by round
+            init_state = number * len(self._lanes) + lane.env
+        return EpisodeInfo(lane.kept, seed, lane.env, init_state)
+
+    def _begin(self, lane: Lane, observation: Observation) -> None:
+        info, tally = self._info(lane), Tally(first_frame=lane.frames)
+        rollout = Rollout(info, tally, observation, observation.prompt, self._clock.now())
+        lane.rollout = rollout
+        if lane is self._shown:
+            self._commands.begin_take(info.index)
+        self._publish(lane, EpisodeStart(info))
+        rollout.observation = self._prompted(rollout, checked(observation, self._environment.spec))
+        with blaming(PolicyError, "the policy failed to reset"):
+            self._controller.reset(info, rollout.observation)
+        self._look(lane)  # the first picture takes longest, and no step shall be late for it
+        rollout.began = self._clock.now()
+
+    def _step(self) -> None:
+        under_way = {lane.env: lane.rollout for lane in self._lanes if lane.rollout is not None}
+        late_s = self._pacer.wait()
+        now = self._clock.now()
+        self._retry_if_asked()
+        with blaming(PolicyError, "the policy failed"):
+            decisions = self._controller.decide({env: rollout.observation for env, rollout in under_way.items()})
+        for env in under_way:
+            self._look(self._lanes[env])
+        with blaming(EnvironmentFault, "the environments failed"):
+            step = self._environment.step({env: decisions[env].sent for env in under_way})
+        for env, rollout in under_way.items():
+            fault = step.faults.get(env)
+            if fault is None:
+                rollout.unseen = env in step.unseen
+                fault = self._take(self._lanes[env], rollout, decisions[env], step.results[env], (now, late_s))
+            if fault is not None:
+                self._end_by(self._lanes[env], fault)
+        for env, observation in step.begun.items():
+            self._lanes[env].first = observation
+
+    def _take(
+        self, lane: Lane, rollout: Rollout, decision: Decision, result: StepResult, when: tuple[float, float]
+    ) -> EnvironmentFault | None:
+        """Count and publish what came of an action; returns what is wrong with it, if anything is."""
+        try:
+            checked_result(result, self._environment.spec)
+        except EnvironmentFault as fault:
+            return fault
+        now, late_s = when
+        result = replace(result, observation=self._prompted(rollout, result.observation))
+        tally, seen = rollout.tally, rollout.observation
+        if tally.steps + 1 >= self._endings.episode_steps and not result.terminated:
+            result = replace(result, truncated=True)
+        tally.add(seen, decision, result)
+        self._steps += 1
+        time_s = now - rollout.began
+        step = StepTaken(tally.steps - 1, _next_frame(lane), seen, decision, result, time_s, late_s, lane.env)
+        self._publish(lane, step)
+        rollout.observation = result.observation
+        return None
+
+    def _retry_if_asked(self) -> None:
+        rollout, reason = self._shown.rollout, self._commands.take_retry()
+        if rollout is None or reason is None:
+            return
+        with blaming(PolicyError, "the policy failed to reset"):
+            self._controller.reset(rollout.info, rollout.observation)
+        rollout.tally.interventions += 1
+        frame = self._shown.frames
+        self._publish(self._shown, Intervention(rollout.tally.steps, frame, "retry", reason, self._shown.env))
+
+    def _pause(self) -> None:
+        """Wait a moment, and let who comes now see where it stands."""
+        rollout = self._shown.rollout
+        if rollout is not None:
+            self._look(self._shown)
+            self._few.publish(Paused(self._shown.frames, rollout.observation))
+        began = self._clock.now()
+        self._clock.sleep_until(began + PAUSE_LOOK_S)
+        waited_s = self._clock.now() - began
+        self._paused_s += waited_s
+        for lane in self._lanes:
+            if lane.rollout is not None:
+                lane.rollout.began += waited_s
+                own = replace(lane.rollout.observation, prompt=lane.rollout.own_prompt)
+                lane.rollout.observation = self._prompted(lane.rollout, own)  # edited meanwhile
+        self._pacer.start()
+
+    def _end_episodes(self, cut_short: str | None) -> None:
+        for lane in self._lanes:
+            if lane.rollout is None:
+                continue
+            ended = self._endings.of_take if lane is self._shown else self._endings.of_episode
+            ending = ended(lane.rollout.tally, cut_short)
+            if ending is not None:
+                self._end(lane, lane.rollout, ending)
+
+    def _end(self, lane: Lane, rollout: Rollout, ending: Ending) -> None:
+        if not rollout.unseen:
+            self._look(lane)
+            time_s, observation = self._clock.now() - rollout.began, rollout.observation
+            event = TerminalObservation(rollout.tally.steps, _next_frame(lane), observation, time_s, lane.env)
+            self._publish(lane, event)
+        self._close(lane, rollout, self._endings.with_mark(ending) if lane is self._shown else ending)
+
+    def _close(self, lane: Lane, rollout: Rollout, ending: Ending) -> None:
+        if lane is self._shown:
+            self._commands.finish_take()
+        lane.rollout = None
+        rollout.tally.frames = lane.frames - rollout.tally.first_frame
+        episode = rollout.tally.finish(rollout.info, *ending, self._config.metrics)
+        lane.kept += episode.outcome is not Outcome.DISCARDED
+        self._episodes.append(episode)
+        self._publish(lane, EpisodeEnd(episode))
+
+    def _end_by(self, lane: Lane, fault: BaseException) -> None:
+        """End an episode that cannot go on."""
+        assert lane.rollout is not None
+        self._faults.add(fault)
+        with suppress(TakeTwoError):  # the fault is the one to tell
+            self._end(lane, lane.rollout, (Outcome.FAULT, str(fault) or type(fault).__name__))
+        if lane.rollout is not None:
+            self._close(lane, lane.rollout, (Outcome.FAULT, str(fault)))
+
+    def _end_all_by(self, error: Exception) -> None:
+        """End every episode under way: what they have in common cannot go on."""
+        stopped = self._commands.stop_reason
+        if stopped is not None:  # whoever stops may close what the step waits for
+            self._stop_all(f"{stopped}; then: {error}")
+            return
+        self._faults.add(error)
+        if self._environment.resets_itself or self._failure() is not None:
+            self._faults.last = self._faults.last or error
+        for lane in self._lanes:
+            if lane.rollout is not None:
+                rollout, lane.rollout = lane.rollout, None
+                self._close(lane, rollout, (Outcome.FAULT, str(error) or type(error).__name__))
+
+    def _stop_all(self, reason: str) -> None:
+        for lane in self._lanes:
+            if lane.rollout is not None:
+                self._close(lane, lane.rollout, (Outcome.STOPPED, reason))
+
+    def _look(self, lane: Lane) -> None:
+        """Make the pictures that sinks want of a lane's coming frame."""
+        assert lane.rollout is not None
+        self._all.look(lane.rollout.observation, lane.frames)
+        if lane is self._shown:
+            self._few.look(lane.rollout.observation, lane.frames)
+
+    def _prompted(self, rollout: Rollout, observation: Observation) -> Observation:
+        rollout.own_prompt = observation.prompt
+        prompt = self._prompt()
+        if prompt is None or prompt == observation.prompt:
+            return observation
+        return replace(observation, prompt=prompt)
+
+    def _publish(self, lane: Lane, event: Event) -> None:
+        self._all.publish(event)
+        if lane is self._shown:
+            self._few.publish(event)
+
+    def _failure(self) -> TakeTwoError | None:
+        return self._all.failure or self._few.failure
+
+
+def _next_frame(lane: Lane) -> int:
+    lane.frames += 1
+    return lane.frames - 1
