@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import tempfile
@@ -10,9 +11,9 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from taketwo.cli.config import RunConfig, source_of
 from taketwo.cli.flags import read_flags
@@ -28,7 +29,7 @@ from taketwo.cli.wording import said_count
 from taketwo.cli.worlds import World, open_world
 from taketwo.datasets.sink import DatasetSink
 from taketwo.errors import ConfigError, RecordingError, one_line
-from taketwo.policies.base import ReportsOutages
+from taketwo.policies.base import Policy, ReportsOutages
 from taketwo.recording.naming import cannot_write, make_folder
 from taketwo.recording.session_file import SessionFile
 from taketwo.recording.video import VideoSink
@@ -93,6 +94,51 @@ class Hurry:
         self._timer.cancel()
 
 
+@dataclass(frozen=True)
+class Recordings:
+    """What a session leaves behind."""
+
+    config: RunConfig
+    spec: EnvironmentSpec
+    session_file: SessionFile
+    video: VideoSink | None
+    dataset: DatasetSink | None
+    policy: Policy
+    progress: PlainProgress | LiveProgress | None
+
+    def complete(self, result: SessionResult) -> list[BaseException]:
+        """Write and tell what came of the session, and send its dataset; returns what went wrong, which is told too."""
+        config, video, dataset = self.config, self.video, self.dataset
+        if dataset is not None:
+            closing("the dataset", dataset.abandon)  # where it failed without being told
+        shown_env = config.vector.shown_env
+        frames = sum(episode.frames for episode in result.episodes if episode.env == shown_env)
+        filmed = video.report(frames) if video is not None else None
+        recorded = dataset.report() if dataset is not None else None
+        outages_s = self.policy.outages_s if isinstance(self.policy, ReportsOutages) else None
+        faults = [result.fault] if result.fault is not None else []
+        try:
+            self.session_file.complete(result, filmed, recorded, outages_s)
+        except RecordingError as error:
+            faults.append(error)
+        rows = [*_outage_row(outages_s or ()), *_written(filmed, recorded, self.session_file)]
+        control_hz = config.session.max_hz or self.spec.control_hz
+        _tell(config, control_hz, result, rows, sum(outages_s or ()), faults)
+        if recorded is not None and recorded["episodes"] and config.dataset.push_to_hub:
+            _push(config)
+        return faults
+
+    def complete_and_exit(self, result: SessionResult) -> NoReturn:
+        """The same, and end the process, since the environment hangs and cannot be closed."""
+        try:
+            if self.progress is not None:
+                self.progress.close()
+            self.complete(result)
+            sys.stdout.flush()
+        finally:
+            os._exit(FAULT)
+
+
 def main(words: Sequence[str]) -> int:
     """Run the command; returns its exit status."""
     line = read_flags(words, switches=("help", "print_config", "live"))
@@ -143,6 +189,7 @@ def run(config: RunConfig, source: Source) -> int:
             not_begun.callback(closing, "the dataset", dataset.abandon)
             config = _with_new_seeds(config, dataset)
         session_file = SessionFile(config.output_dir, config.video.subsample)
+        recordings = Recordings(config, world.spec, session_file, video, dataset, driver.policy, progress)
         viewing = stack.enter_context(viewers(config, source, world.shown_spec, commands))
         session = world.session(
             driver,
@@ -152,14 +199,14 @@ def run(config: RunConfig, source: Source) -> int:
             prompt=prompt,
             commands=commands,
             described_as=to_plain(config),
+            on_hang=recordings.complete_and_exit,
         )
         not_begun.pop_all()
         hurry.close = driver.close
         with hurry, stopping(commands.stop, "stopping after this step and saving") as signals:
             result = _run(session, progress, video)
         # Everything is final before the environment is closed: simulators are known to crash on their way out.
-        outages_s = driver.policy.outages_s if isinstance(driver.policy, ReportsOutages) else None
-        faults = _complete(config, session.control_hz, result, session_file, video, dataset, outages_s)
+        faults = recordings.complete(result)
     return _status(result, faults, signals)
 
 
@@ -268,34 +315,6 @@ def _run(
     finally:
         if progress is not None:
             progress.close()
-
-
-def _complete(
-    config: RunConfig,
-    control_hz: float,
-    result: SessionResult,
-    session_file: SessionFile,
-    video: VideoSink | None,
-    dataset: DatasetSink | None,
-    outages_s: Sequence[float] | None,
-) -> list[BaseException]:
-    """Write and tell what came of the session, and send its dataset; returns what went wrong, which is told too."""
-    if dataset is not None:
-        closing("the dataset", dataset.abandon)  # where it failed without being told
-    shown_env = config.vector.shown_env
-    frames = sum(episode.frames for episode in result.episodes if episode.env == shown_env)
-    filmed = video.report(frames) if video is not None else None
-    recorded = dataset.report() if dataset is not None else None
-    faults = [result.fault] if result.fault is not None else []
-    try:
-        session_file.complete(result, filmed, recorded, outages_s)
-    except RecordingError as error:
-        faults.append(error)
-    rows = [*_outage_row(outages_s or ()), *_written(filmed, recorded, session_file)]
-    _tell(config, control_hz, result, rows, sum(outages_s or ()), faults)
-    if recorded is not None and recorded["episodes"] and config.dataset.push_to_hub:
-        _push(config)
-    return faults
 
 
 def _outage_row(outages_s: Sequence[float]) -> list[tuple[str, str]]:

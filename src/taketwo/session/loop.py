@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -30,6 +30,7 @@ from taketwo.session.events import (
     StepTaken,
     TerminalObservation,
 )
+from taketwo.session.patience import Patience, end_process
 from taketwo.session.punctuality import short_collections
 from taketwo.session.sinks import Sink
 from taketwo.session.tally import Tally
@@ -141,6 +142,7 @@ class Session:
         commands: Commands | None = None,
         clock: Clock | None = None,
         described_as: Mapping[str, Any] | None = None,
+        on_hang: Callable[[SessionResult], None] = lambda result: end_process(result.fault),
     ) -> None:
         """Nothing moves until `run`.
 
@@ -148,6 +150,8 @@ class Session:
             prompt: gives the instruction put into each observation, or None to keep the environment's.
             commands: where the operator's commands come from.
             described_as: the resolved configuration as plain values, for the recordings.
+            on_hang: called on another thread with the result where the environment hangs (`step_timeout_s`), when
+                all recordings are whole. It has to end the process, since `run` cannot come back.
         """
         self.control_hz = config.max_hz or environment.spec.control_hz
         self._environment = environment
@@ -158,12 +162,15 @@ class Session:
         self._commands = commands or Commands()
         self._clock = clock or MonotonicClock()
         self._described_as = described_as or {}
+        self._on_hang = on_hang
         self._pacer = Pacer(self._clock, config.max_hz)
         self._endings = Endings(config, environment.spec, self.control_hz, self._commands)
+        self._patience = Patience(None, self._give_up)
         self._watchers = Watchers(())
         self._episodes: list[Episode] = []
+        self._under_way: tuple[EpisodeInfo, Tally] | None = None
         self._steps = self._frames = 0
-        self._paused_s = 0.0
+        self._began = self._paused_s = 0.0
         self._own_prompt: str | None = None  # of the last observation, before another was put in
 
     def run(self) -> SessionResult:
@@ -172,10 +179,19 @@ class Session:
         self._watchers.begin(
             SessionStart(self._environment.spec, self.control_hz, self._config.seed, self._described_as)
         )
-        with short_collections():
-            began = self._clock.now()
+        self._began = self._clock.now()
+        with short_collections(), Patience(self._config.step_timeout_s, self._give_up) as self._patience:
             reason, fault = self._run_episodes()
-            wall_s = self._clock.now() - began
+        return self._finish(reason, fault)
+
+    def _give_up(self, fault: EnvironmentFault) -> None:
+        """End the session on another thread than the one that hangs."""
+        if self._under_way is not None:
+            self._close(*self._under_way, (Outcome.FAULT, str(fault)))
+        self._on_hang(self._finish(str(fault), fault))
+
+    def _finish(self, reason: str, fault: BaseException | None) -> SessionResult:
+        wall_s = self._clock.now() - self._began
         self._watchers.publish(SessionEnd(reason))
         self._watchers.finish()
         return SessionResult(
@@ -211,6 +227,7 @@ class Session:
     def _run_episode(self, info: EpisodeInfo) -> Exception | None:
         tally = Tally(first_frame=self._frames)
         fault = None
+        self._under_way = info, tally
         self._commands.begin_take(info.index)
         self._watchers.publish(EpisodeStart(info))
         try:
@@ -224,14 +241,18 @@ class Session:
                 outcome, reason = Outcome.STOPPED, f"{self._commands.stop_reason}; then: {error}"
             else:
                 fault, outcome, reason = error, Outcome.FAULT, str(error) or type(error).__name__
-        self._commands.finish_take()
-        episode = tally.finish(info, outcome, reason, self._config.metrics)
-        self._episodes.append(episode)
-        self._watchers.publish(EpisodeEnd(episode))
+        self._close(info, tally, (outcome, reason))
         return fault
 
+    def _close(self, info: EpisodeInfo, tally: Tally, ending: Ending) -> None:
+        self._under_way = None
+        self._commands.finish_take()
+        episode = tally.finish(info, *ending, self._config.metrics)
+        self._episodes.append(episode)
+        self._watchers.publish(EpisodeEnd(episode))
+
     def _take_steps(self, info: EpisodeInfo, tally: Tally) -> Ending:
-        with blaming(EnvironmentFault, "the environment failed to reset"):
+        with blaming(EnvironmentFault, "the environment failed to reset"), self._watching("the environment's reset"):
             observation = self._environment.reset(info.seed, reset_options(info))
         observation = self._prompted(checked(observation, self._environment.spec))
         with blaming(PolicyError, "the policy failed to reset"):
@@ -295,7 +316,7 @@ class Session:
         with blaming(PolicyError, "the policy failed"):
             decision = self._controller.decide(observation)
         self._look(observation)
-        with blaming(EnvironmentFault, "the environment failed"):
+        with blaming(EnvironmentFault, "the environment failed"), self._watching("the environment's step"):
             result = self._environment.step(decision.sent)
         checked_result(result, self._environment.spec)
         prompted = self._prompted(result.observation)
@@ -351,7 +372,11 @@ class Session:
         return replace(observation, prompt=prompt)
 
     def _look(self, observation: Observation) -> None:
-        self._watchers.look(observation, self._frames)
+        with self._watching("a picture of the environment"):
+            self._watchers.look(observation, self._frames)
+
+    def _watching(self, what: str) -> AbstractContextManager[None]:
+        return self._patience.watching(what)
 
 
 def reset_options(info: EpisodeInfo) -> Mapping[str, Any] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -27,6 +27,7 @@ from taketwo.session.events import (
     TerminalObservation,
 )
 from taketwo.session.loop import PAUSE_LOOK_S, LoopStats, SessionResult, reset_options
+from taketwo.session.patience import Patience, end_process
 from taketwo.session.punctuality import short_collections
 from taketwo.session.sinks import Sink
 from taketwo.session.tally import Tally
@@ -171,6 +172,7 @@ class VectorSession:
         commands: Commands | None = None,
         clock: Clock | None = None,
         described_as: Mapping[str, Any] | None = None,
+        on_hang: Callable[[SessionResult], None] = lambda result: end_process(result.fault),
     ) -> None:
         """Nothing moves until `run`.
 
@@ -181,6 +183,8 @@ class VectorSession:
             prompt: gives the instruction put into each observation, or None to keep the environment's.
             commands: where the operator's commands come from.
             described_as: the resolved configuration as plain values, for the recordings.
+            on_hang: called on another thread with the result where the environment hangs (`step_timeout_s`), when
+                all recordings are whole. It has to end the process, since `run` cannot come back.
         """
         self.control_hz = config.max_hz or environment.spec.control_hz
         self._environment = environment
@@ -195,6 +199,8 @@ class VectorSession:
         self._commands = commands or Commands()
         self._clock = clock or MonotonicClock()
         self._described_as = described_as or {}
+        self._on_hang = on_hang
+        self._patience = Patience(None, self._give_up)
         self._pacer = Pacer(self._clock, config.max_hz)
         self._endings = Endings(config, environment.spec, self.control_hz, self._commands)
         self._faults = Faults(config.max_faults)
@@ -202,7 +208,7 @@ class VectorSession:
         self._episodes: list[Episode] = []
         self._steps = 0
         self._begun = False
-        self._paused_s = 0.0
+        self._began = self._paused_s = 0.0
 
     def run(self) -> SessionResult:
         """Run to the end. What goes wrong inside is told by `SessionResult.fault`, not raised."""
@@ -210,10 +216,21 @@ class VectorSession:
         start = SessionStart(self._environment.spec, self.control_hz, self._config.seed, self._described_as)
         self._all.begin(start)
         self._few.begin(replace(start, spec=self._shown_spec))
-        with short_collections():
-            began = self._clock.now()
+        self._began = self._clock.now()
+        with short_collections(), Patience(self._config.step_timeout_s, self._give_up) as self._patience:
             reason = self._run_episodes()
-            wall_s = self._clock.now() - began - self._paused_s
+        return self._finish(reason)
+
+    def _give_up(self, fault: EnvironmentFault) -> None:
+        """End the session on another thread than the one that hangs."""
+        self._faults.last = fault
+        for lane in self._lanes:
+            if lane.rollout is not None:
+                self._close(lane, lane.rollout, (Outcome.FAULT, str(fault)))
+        self._on_hang(self._finish(str(fault)))
+
+    def _finish(self, reason: str) -> SessionResult:
+        wall_s = self._clock.now() - self._began - self._paused_s
         for watchers in (self._all, self._few):
             watchers.publish(SessionEnd(reason))
         for watchers in (self._all, self._few):
@@ -293,7 +310,7 @@ class VectorSession:
             return {}
         infos = [self._info(lane) for lane in lanes]
         options = {info.env: told for info in infos if (told := reset_options(info)) is not None}
-        with blaming(EnvironmentFault, "the environments failed to reset"):
+        with blaming(EnvironmentFault, "the environments failed to reset"), self._watching("the environments' reset"):
             ready = self._environment.reset({info.env: info.seed for info in infos}, options or None)
         self._begun = True
         return dict(ready)
@@ -329,7 +346,7 @@ class VectorSession:
             decisions = self._controller.decide({env: rollout.observation for env, rollout in under_way.items()})
         for env in under_way:
             self._look(self._lanes[env])
-        with blaming(EnvironmentFault, "the environments failed"):
+        with blaming(EnvironmentFault, "the environments failed"), self._watching("the environments' step"):
             step = self._environment.step({env: decisions[env].sent for env in under_way})
         for env, rollout in under_way.items():
             fault = step.faults.get(env)
@@ -447,9 +464,13 @@ class VectorSession:
     def _look(self, lane: Lane) -> None:
         """Make the pictures that sinks want of a lane's coming frame."""
         assert lane.rollout is not None
-        self._all.look(lane.rollout.observation, lane.frames)
-        if lane is self._shown:
-            self._few.look(lane.rollout.observation, lane.frames)
+        with self._watching(f"a picture of environment {lane.env}"):
+            self._all.look(lane.rollout.observation, lane.frames)
+            if lane is self._shown:
+                self._few.look(lane.rollout.observation, lane.frames)
+
+    def _watching(self, what: str) -> AbstractContextManager[None]:
+        return self._patience.watching(what)
 
     def _prompted(self, rollout: Rollout, observation: Observation) -> Observation:
         rollout.own_prompt = observation.prompt
