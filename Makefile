@@ -29,6 +29,8 @@ peers: setup-dev  ## Build the environments with LeRobot itself; without them it
 	-scripts/peer_environment.sh 0.4.4 >/dev/null
 	-scripts/peer_environment.sh 0.6.1 >/dev/null
 	-scripts/openvla_environment.sh >/dev/null
+	-scripts/maniskill_environment.sh >/dev/null
+	-scripts/lavapipe.sh >/dev/null
 
 format: setup-dev
 	$(BIN)/ruff check --fix
@@ -71,6 +73,8 @@ pins: setup  ## Pin anew what pyproject.toml asks for.
 		--no-emit-index-url --no-emit-find-links --upgrade requirements/docker.in --output-file requirements/docker.txt
 	$(COMPILE_PEER) 3.11 requirements/peer-lerobot-0.4.4.in --output-file requirements/peer-lerobot-0.4.4.txt
 	$(COMPILE_PEER) 3.12 requirements/peer-lerobot-0.6.1.in --output-file requirements/peer-lerobot-0.6.1.txt
+	$(COMPILE_PEER) 3.11 requirements/maniskill.in --constraint requirements/peer-lerobot-0.4.4.txt \
+		--no-emit-package opencv-python --output-file requirements/maniskill.txt
 
 clean:
 	rm -rf $(VENV) .venv-docker build dist .pytest_cache .mypy_cache .ruff_cache

@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "wire": set(),
     "serving": {"policies", "recording", "wire"},
     "live": {"datasets", "recording", "session", "viewing"},
+    "fleet": {"control", "datasets", "envs", "policies", "recording", "session"},
     "testing": {"envs", "policies", "session"},
     "cli": {
         "session",
@@ -39,6 +40,7 @@ MAY_IMPORT = {
         "serving",
         "wire",
         "live",
+        "fleet",
     },
 }
 
@@ -67,6 +69,11 @@ HEAVY = [
     "numba",
     "matplotlib",
     "pettingzoo",
+    "mani_skill",
+    "sapien",
+    "isaaclab",
+    "isaacgym",
+    "ray",
 ]
 
 
@@ -114,6 +121,10 @@ def test_types_know_nothing_but_errors():
         "taketwo.envs.aloha",
         "taketwo.envs.gym",
         "taketwo.envs.libero",
+        "taketwo.envs.gym_vector",
+        "taketwo.envs.isaac",
+        "taketwo.envs.maniskill",
+        "taketwo.envs.pettingzoo",
         "taketwo.envs.push",
         "taketwo.policies.push",
         "taketwo.policies.base",

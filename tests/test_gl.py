@@ -6,7 +6,7 @@ import os
 import pytest
 
 from taketwo import gl
-from taketwo.errors import RenderingError
+from taketwo.errors import MissingExtraError, RenderingError
 
 pytest.importorskip("mujoco")
 
@@ -55,6 +55,34 @@ def test_what_worked_is_not_tried_again(clean, monkeypatch):
     monkeypatch.delenv("MUJOCO_GL")
     monkeypatch.setattr(gl, "probe", lambda backend: pytest.fail("tried again"))
     assert gl.choose_backend() == first
+
+
+@needs_some
+def test_what_draws_is_known_once_it_was_chosen(clean):
+    assert gl.renderer() == ""
+    gl.choose_backend()
+    assert gl.renderer() == gl.probe(WORKING[0]).renderer
+
+
+@pytest.mark.parametrize(
+    ("renderer", "software"),
+    [
+        ("llvmpipe (LLVM 15.0.6, 256 bits)", True),
+        ("softpipe", True),
+        ("Google SwiftShader", True),
+        ("NVIDIA H200/PCIe/SSE2", False),
+        ("Mesa Intel(R) UHD Graphics 620 (KBL GT2)", False),
+        ("", False),
+    ],
+)
+def test_renderers_that_draw_on_the_processor_are_known(renderer, software):
+    assert gl.in_software(renderer) is software
+
+
+def test_a_missing_mujoco_is_asked_for_by_the_extra_that_needs_it(clean, monkeypatch):
+    monkeypatch.setattr(gl, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"taketwo\[push\]"):
+        gl.choose_backend("push")
 
 
 @needs_some

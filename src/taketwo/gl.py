@@ -40,6 +40,9 @@ INSTALL = {
 }
 """What to do where one does not work, on Debian and Ubuntu."""
 
+SOFTWARE = ("llvmpipe", "softpipe", "swrast", "software rasterizer", "swiftshader")
+"""Parts of the names of renderers that draw on the processor, in small letters."""
+
 LIBRARIES = {"egl": ("libEGL.so.1",), "osmesa": ("libOSMesa.so.8", "libOSMesa.so.6")}
 
 OFF = ("disable", "disabled", "off", "false", "0")
@@ -66,19 +69,27 @@ class Probe:
     message: str
 
 
-def choose_backend() -> str:
+def in_software(renderer: str) -> bool:
+    """Whether what OpenGL calls itself draws on the processor."""
+    return any(name in renderer.lower() for name in SOFTWARE)
+
+
+def choose_backend(extra: str = "aloha") -> str:
     """Set `MUJOCO_GL` and `PYOPENGL_PLATFORM` to a back-end that works, and return its name.
 
     Call it before `mujoco` or `dm_control` is imported. A user's own `MUJOCO_GL` is kept. What worked is
     remembered in `$XDG_CACHE_HOME/taketwo/gl.json` until the machine boots again; what failed is not, as
     the user may have put it right.
 
+    Args:
+        extra: the one that MuJoCo is needed for, to be named where it is missing.
+
     Raises:
         MissingExtraError: MuJoCo is not installed.
         RenderingError: the user's back-end, or every one, does not work.
     """
     if find_spec("mujoco") is None:
-        raise MissingExtraError("mujoco", "aloha")
+        raise MissingExtraError("mujoco", extra)
     asked = os.environ.get("MUJOCO_GL", "").strip().lower()
     if asked in OFF:
         return asked
@@ -110,6 +121,11 @@ def probe(backend: str) -> Probe:
     return found if found.ok else Probe(False, found.renderer, _diagnosis(backend, found.message))
 
 
+def renderer() -> str:
+    """What draws with the back-end that was chosen; empty where that is not known."""
+    return _read_cache(_cache_path()).get(_cache_key(os.environ.get("MUJOCO_GL", "")), "")
+
+
 def _first_working() -> str:
     said = []
     for backend in BACKENDS:
@@ -134,14 +150,15 @@ def _advice(backend: str) -> str:
 
 def _diagnosis(backend: str, message: str, status: int = 0) -> str:
     libraries = LIBRARIES.get(backend, ())
-    if libraries and not any(_loads(library) for library in libraries):
+    if libraries and not any(loads(library) for library in libraries):
         return f"{libraries[0]} is not installed"
     if backend == "glfw" and not has_display():
         return "glfw needs a display, and neither DISPLAY nor WAYLAND_DISPLAY is set"
     return f"it died of {signal.Signals(-status).name}" if status < 0 else one_line(message)
 
 
-def _loads(library: str) -> bool:
+def loads(library: str) -> bool:
+    """Whether the dynamic linker finds a library."""
     try:
         ctypes.CDLL(library)
     except OSError:

@@ -224,7 +224,8 @@ def test_faults_that_are_put_up_with_still_show_in_the_status(tmp_path):
 
 def test_a_simulator_that_crashes_on_exit_harms_nothing(tmp_path):
     done = run_fragile(tmp_path, "segfault")
-    assert done.returncode == -signal.SIGSEGV
+    assert done.returncode == 0
+    assert "warning: the environment crashed while being closed, by SIGSEGV" in done.stderr
     assert "success  3/3 (100 %)" in done.stdout
     session = session_of(tmp_path / "out")
     assert session["complete"]

@@ -81,6 +81,53 @@ def test_a_robot_without_state_is_never_frozen():
     assert look(500, lambda _: STILL, lambda _: []).runs == []
 
 
+def test_a_sensor_that_gives_no_number_hides_no_movement():
+    (run,) = look(500, lambda _: STILL, lambda frame: [np.nan, frame / 50]).runs
+    assert run.kind == "frozen"
+
+
+@pytest.mark.parametrize(
+    ("kind", "picture", "state"),
+    [("blank", lambda _: BLACK, lambda _: [0.0]), ("frozen", lambda _: STILL, moving)],
+)
+def test_a_session_that_is_too_short_to_be_sure_is_judged_as_a_whole(caplog, kind, picture, state):
+    watch = look(80, picture, state)
+    assert watch.runs == []
+    watch.finish()
+    assert [(run.kind, run.first_frame, run.last_frame) for run in watch.runs] == [(kind, 0, None)]
+    assert "in all of the session's pictures" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "watch",
+    [
+        look(80, lambda _: STILL),
+        look(40, lambda _: STILL, moving),
+        look(30, lambda frame: numbered(1) if frame == 0 else BLACK),
+        look(80, lambda frame: numbered(min(frame, 1)), moving),
+        look(1, lambda _: BLACK),
+        look(0, lambda _: BLACK),
+    ],
+    ids=[
+        "robot stands still",
+        "robot has only begun to move",
+        "blank but for the first",
+        "frozen but for the first",
+        "one picture",
+        "none",
+    ],
+)
+def test_the_end_of_a_session_accuses_no_camera_that_showed_something(watch):
+    watch.finish()
+    assert watch.runs == []
+
+
+def test_what_was_told_while_it_ran_is_not_told_again_at_the_end(caplog):
+    watch = look(500, lambda _: BLACK)
+    watch.finish()
+    assert len(watch.runs) == len(caplog.records) == 1
+
+
 def test_short_blanks_are_no_warning():
     assert look(1000, lambda frame: BLACK if frame % 100 < 99 else STILL).runs == []
 

@@ -11,6 +11,7 @@ from taketwo.errors import RecordingError
 from taketwo.recording.session_file import SessionFile
 from taketwo.session.events import EpisodeEnd
 from taketwo.session.loop import LoopStats, SessionResult
+from taketwo.session.watchers import Drawn
 from taketwo.testing import check_sink
 from taketwo.types import Outcome
 from tests.recording.filming import episode_of, play, session_of
@@ -24,7 +25,15 @@ RESULT = SessionResult(
     episodes=EPISODES,
     reason="3 episodes done",
     fault=None,
-    loop=LoopStats(overruns=1, jitter_ms_p50=None, jitter_ms_p99=math.inf, stalls=2, lost_s=0.5, wall_s=10.5),
+    loop=LoopStats(
+        overruns=1,
+        jitter_ms_p50=None,
+        jitter_ms_p99=math.inf,
+        stalls=2,
+        lost_s=0.5,
+        wall_s=10.5,
+        drawn={"top": Drawn(12, 0.5)},
+    ),
     waited_s={"video": 0.25},
     dropped={"video": 0},
 )
@@ -77,6 +86,7 @@ def test_the_final_file_tells_everything(tmp_path):
         "stalls": 2,
         "lost_s": 0.5,
         "paused_s": 0.0,
+        "drawn": {"top": {"pictures": 12, "seconds": 0.5}},
         "waited_s": {"video": 0.25},
         "dropped": {"video": 0},
     }

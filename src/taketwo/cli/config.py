@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from taketwo.cli.convert import load_yaml
+from taketwo.cli.flags import plain_name
 from taketwo.cli.resolve import Source, holds
 from taketwo.cli.schema import Choice, Component
 from taketwo.control.config import ControlConfig
@@ -98,12 +99,29 @@ def source_of(flags: Mapping[str, str | None]) -> Source:
         content = load_yaml(path)
         if {"config", "episodes"} <= content.keys():  # a session.json, to run that session again
             content = content["config"]
-    if "env.num_envs" in given:
-        given["vector.num_envs"] = given.pop("env.num_envs")
+    given, content = _with_num_envs(given, content)
     given |= _live(given, content)
     if _ends_otherwise(given, content) and not _gives(given, content, "session.num_episodes"):
         given["session.num_episodes"] = "none"  # a minute that was asked for is not cut at the third episode
     return Source(given, content, path)
+
+
+def _with_num_envs(
+    flags: dict[str, str | None], content: dict[str, Any]
+) -> tuple[dict[str, str | None], dict[str, Any]]:
+    """`env.num_envs` is short for `vector.num_envs`, as a flag and in a file."""
+    name, full = "env.num_envs", "vector.num_envs"
+    if (name in flags and full in flags) or (holds(content, name) and holds(content, full)):
+        raise ConfigError(f"{name} and {full} are the same: give one of them")
+    if name in flags:
+        flags = {**flags, full: flags[name]}
+        del flags[name]
+    if holds(content, name):
+        env = {plain_name(str(key)): value for key, value in content["env"].items()}
+        vector = content.get("vector") or {}
+        if isinstance(vector, Mapping):
+            content = {**content, "vector": {**vector, "num_envs": env.pop("num_envs")}, "env": env}
+    return flags, content
 
 
 def _live(flags: dict[str, str | None], content: Mapping[str, Any]) -> dict[str, str | None]:

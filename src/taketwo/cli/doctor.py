@@ -9,20 +9,23 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from taketwo import __version__, gl
 from taketwo.cli import encoders
-from taketwo.cli.extras import extras, installed, missing
+from taketwo.cli.drawing_speed import HEIGHT, WIDTH, Speed, measure_in_process_of_its_own
+from taketwo.cli.extras import extras, install, installed, missing
 from taketwo.cli.flags import read_flags
+from taketwo.cli.gpu_drawing import way_to_gpu
 from taketwo.cli.help import options_help
 from taketwo.cli.resolve import Source, resolve
 from taketwo.cli.tables import print_table
-from taketwo.errors import ConfigError, one_line
+from taketwo.envs.libero import package as libero_package
+from taketwo.errors import ConfigError, MissingExtraError, one_line
 
 Status = Literal["ok", "note", "fail"]
 
@@ -50,12 +53,14 @@ class Check:
     Attributes:
         status: `ok`; `note`, missing but not needed by `taketwo run`; `fail`, missing and needed.
         advice: what to do; empty where there is nothing to do.
+        figures: what was measured, by name with its unit.
     """
 
     name: str
     status: Status
     found: str
     advice: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 def main(words: Sequence[str]) -> int:
@@ -81,7 +86,8 @@ def examine(output_dir: Path) -> list[Check]:
     return [
         check_python(),
         *check_extras(),
-        *check_gl(),
+        *check_libero(),
+        *check_drawing(),
         check_encoders(),
         check_display(),
         check_gpu(),
@@ -101,7 +107,7 @@ def check_extras() -> list[Check]:
     checks = []
     for extra, packages in extras().items():
         lacking = missing(extra)
-        advice = f"pip install 'taketwo[{extra}]'" if lacking else ""
+        advice = install(extra) if lacking else ""
         found = ", ".join(f"{package} {installed(package)}" for package in packages if package not in lacking)
         if lacking:
             found = "not installed: " + ", ".join(lacking)
@@ -110,38 +116,100 @@ def check_extras() -> list[Check]:
     return checks
 
 
-def check_gl() -> list[Check]:
-    """Every back-end that needs no display, each tried by drawing a picture; one is enough."""
+def check_libero() -> list[Check]:
+    """LIBERO's scenes and objects, where LIBERO itself is installed."""
+    if missing("libero"):
+        return []
+    try:
+        folder = libero_package.assets_folder(libero_package.package_folder(), None)
+    except (ConfigError, MissingExtraError) as error:
+        return [Check("LIBERO's assets", "note", "not found", f"--env.{one_line(error)}")]
+    return [Check("LIBERO's assets", "ok", str(folder))]
+
+
+def check_drawing() -> list[Check]:
+    """Which back-ends draw, which one is chosen and why, how fast it is, and how to have it faster."""
     if installed("mujoco") is None:
-        return [Check("rendering", "fail", "cannot be tried without mujoco", "pip install 'taketwo[aloha]'")]
+        return [Check("rendering", "fail", "cannot be tried without mujoco", install("aloha"))]
     asked = os.environ.get("MUJOCO_GL", "").strip().lower()
-    names = list(dict.fromkeys([*gl.BACKENDS, *([asked] if asked and asked not in gl.OFF else [])]))
+    if asked in gl.OFF:
+        return [Check("rendering", "fail", f"turned off by MUJOCO_GL={asked}", "unset MUJOCO_GL")]
+    probes = _try_backends([*gl.BACKENDS, *([asked] if asked else [])])
+    chosen = asked or next((name for name, found in probes.items() if found.ok), "")
+    checks = [_described(name, found, chosen) for name, found in probes.items()]
+    if not chosen:
+        return [*checks, Check("rendering", "fail", "no back-end works", gl.INSTALL["egl"])]
+    if not probes[chosen].ok:
+        return [*checks, Check("rendering", "fail", f"MUJOCO_GL={chosen} does not work", "unset MUJOCO_GL")]
+    speeds, missed = measure_in_process_of_its_own(chosen)
+    return [*checks, _chosen(chosen, bool(asked), probes, speeds), *_drawn(speeds, missed)]
+
+
+def _try_backends(names: Sequence[str]) -> dict[str, gl.Probe]:
+    """Each of them draws a picture, all at the same time."""
+    names = list(dict.fromkeys(names))
     with ThreadPoolExecutor() as pool:
-        probes = dict(zip(names, pool.map(gl.probe, names), strict=True))
-    checks = [
-        Check(f"rendering: {name}", "ok" if found.ok else "note", found.renderer if found.ok else found.message,
-              "" if found.ok else gl.INSTALL.get(name, ""))
-        for name, found in probes.items()
-    ]  # fmt: skip
-    return [*checks, _chosen_gl(asked, probes)]
+        return dict(zip(names, pool.map(gl.probe, names), strict=True))
 
 
-def _chosen_gl(asked: str, probes: dict[str, gl.Probe]) -> Check:
-    if asked in gl.OFF and asked:
-        return Check("rendering", "fail", f"turned off by MUJOCO_GL={asked}", "unset MUJOCO_GL")
-    if asked:
-        if probes[asked].ok:
-            return Check("rendering", "ok", f"{asked}, as MUJOCO_GL says{_how_fast(probes[asked])}")
-        return Check("rendering", "fail", f"MUJOCO_GL={asked} does not work", "unset MUJOCO_GL")
-    for name, found in probes.items():
-        if found.ok:
-            return Check("rendering", "ok", f"{name} is used{_how_fast(found)}")
-    return Check("rendering", "fail", "no back-end works", gl.INSTALL["egl"])
+def _described(name: str, found: gl.Probe, chosen: str) -> Check:
+    if not found.ok:
+        return Check(f"rendering: {name}", "note", found.message, gl.INSTALL.get(name, ""))
+    why_not = ""
+    if name != chosen:
+        why_not = f"; not used, since {chosen} works" if name != "egl" else "; not used, since MUJOCO_GL says otherwise"
+    return Check(f"rendering: {name}", "ok", f"{found.renderer}{why_not}")
 
 
-def _how_fast(found: gl.Probe) -> str:
-    software = any(word in found.renderer.lower() for word in ("llvmpipe", "softpipe", "swrast"))
-    return ", in software" if software else ""
+def _chosen(name: str, asked: bool, probes: Mapping[str, gl.Probe], speeds: Sequence[Speed]) -> Check:
+    renderer = probes[name].renderer
+    why = "as MUJOCO_GL says" if asked else "the first one that works"
+    if not gl.in_software(renderer):
+        return Check("rendering", "ok", f"{name}, {why}; on a GPU: {renderer}")
+    egl = probes["egl"]
+    on_gpu = egl.ok and not gl.in_software(egl.renderer)
+    gpu = f"unset MUJOCO_GL, since egl draws on {egl.renderer}" if on_gpu else way_to_gpu()
+    cheaper = (
+        f"--env.quality=preview{_gain(speeds)}, smaller pictures (--env.width, --env.height), fewer of them "
+        "(--video.subsample=2), fewer cameras (--env.cameras)"
+    )
+    found = f"{name}, {why}; in software, on the processor: {renderer}"
+    return Check("rendering", "ok", found, f"faster on a GPU: {gpu}\nfaster without: {cheaper}")
+
+
+def _gain(speeds: Sequence[Speed]) -> str:
+    """How much cheaper previews were here, such as ` (3 to 5 times)`."""
+    known = {(speed.camera, speed.quality): speed.pictures_per_s for speed in speeds if not speed.error}
+    gains = sorted(
+        round(preview / known[camera, "exact"])
+        for (camera, quality), preview in known.items()
+        if quality == "preview" and (camera, "exact") in known
+    )
+    if not gains:
+        return ""
+    return f" ({gains[0]} times)" if gains[0] == gains[-1] else f" ({gains[0]} to {gains[-1]} times)"
+
+
+def _drawn(speeds: Sequence[Speed], missed: str) -> list[Check]:
+    """A line for each camera with its speeds, and one for what could not be measured."""
+    checks: dict[str, Check] = {}
+    for speed in speeds:
+        name = f"pictures: {speed.camera}"
+        if speed.error:
+            checks[name] = Check(name, "note", one_line(speed.error))
+            continue
+        before = checks.get(name, Check(name, "ok", f"{WIDTH}x{HEIGHT}:"))
+        said = f"{before.found}{',' if before.figures else ''} {speed.pictures_per_s:.0f}/s {speed.quality}"
+        checks[name] = replace(
+            before,
+            found=said,
+            figures={**before.figures, f"{speed.quality}_per_s": round(speed.pictures_per_s, 1)},
+        )
+    load, processors = os.getloadavg()[0], os.cpu_count() or 1
+    busy = (
+        f"measured while others were at work: load {load:.1f} on {processors} processors" if load > processors else ""
+    )
+    return [*checks.values(), *(Check("pictures", "note", said) for said in (missed, busy) if said)]
 
 
 def check_encoders() -> Check:

@@ -5,16 +5,31 @@ from __future__ import annotations
 import re
 from importlib.metadata import PackageNotFoundError, requires, version
 
-NEEDED_BY = {"env": {"aloha": "aloha"}, "policy": {"scripted": "aloha", "lerobot": "lerobot", "openvla": "openvla"}}
+from taketwo.envs.libero import package as libero_package
+
+NEEDED_BY = {
+    "env": {"aloha": "aloha", "libero": "libero", "push": "push"},
+    "policy": {"scripted": "aloha", "lerobot": "lerobot", "openvla": "openvla"},
+}
 """Built-in components that need an extra."""
 
 USED_BY = {"env": {"gym": ("gym", "render() of classic control, such as CartPole-v1")}, "policy": {}}
 """Built-in components that need an extra for a part of what they do, with that part."""
 
+ALONE = {"libero": libero_package.ALONE.values()}
+"""Packages that an extra lacks on purpose, to be installed without what they ask for."""
+
 
 def extras() -> dict[str, list[str]]:
-    """Every extra that taketwo declares, with its packages and those of the extras that these ask for."""
-    return _extras_of("taketwo")
+    """Every extra that taketwo declares, with its packages, those of the extras that these ask for, and those alone."""
+    alone = {extra: [package.partition("==")[0] for package in packages] for extra, packages in ALONE.items()}
+    return {extra: packages + alone.get(extra, []) for extra, packages in _extras_of("taketwo").items()}
+
+
+def install(extra: str) -> str:
+    """The command that installs an extra."""
+    alone = f" && pip install --no-deps {' '.join(ALONE[extra])}" if extra in ALONE else ""
+    return f"pip install 'taketwo[{extra}]'{alone}"
 
 
 def _extras_of(distribution: str) -> dict[str, list[str]]:

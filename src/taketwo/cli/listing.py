@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 from typing import Any, Literal, get_args, get_origin
 
-from taketwo.cli.extras import NEEDED_BY, USED_BY, missing
+from taketwo.cli.extras import NEEDED_BY, USED_BY, install, missing
 from taketwo.cli.flags import read_flags
 from taketwo.cli.help import first_line
 from taketwo.cli.schema import parts_of
@@ -92,11 +92,11 @@ def _origin(section: str, registry: Registry, kind: str) -> str:
 def _extra(section: str, kind: str) -> list[str]:
     if kind in USED_BY[section]:
         extra, part = USED_BY[section][kind]
-        state = f"not installed: pip install 'taketwo[{extra}]'" if missing(extra) else "installed"
+        state = f"not installed: {install(extra)}" if missing(extra) else "installed"
         return [f"extra {extra}, for {part}, is {state}"]
     if kind not in NEEDED_BY[section]:
         return ["needs no extra"]
     extra = NEEDED_BY[section][kind]
     if missing(extra):
-        return [f"needs an extra that is not installed: pip install 'taketwo[{extra}]'"]
+        return [f"needs an extra that is not installed: {install(extra)}"]
     return [f"extra {extra} is installed"]

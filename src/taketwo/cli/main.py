@@ -7,9 +7,11 @@ import logging
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 from taketwo import __version__
-from taketwo.errors import ConfigError, TakeTwoError, one_line, one_of
+from taketwo.cli.leaving import FAULT, end_process, said_of, status_of
+from taketwo.errors import ConfigError, TakeTwoError, one_of
 
 COMMANDS = {
     "run": ("taketwo.cli.run", "run a policy in an environment over several episodes, and record them"),
@@ -25,9 +27,10 @@ COMMANDS = {
 }
 """Command to its module, with a `main(words) -> int`, and what it does."""
 
-BAD_USAGE = 2
-FAULT = 1
-INTERRUPTED = 130
+
+def script() -> NoReturn:
+    """The console script: run the command line of this process, and end it."""
+    end_process(main)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,17 +38,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         return _dispatch(words)
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone, as in `taketwo run --help | head`
         return FAULT
-    except TakeTwoError as error:
-        if logging.getLogger("taketwo").isEnabledFor(logging.DEBUG):
+    except (TakeTwoError, KeyboardInterrupt) as error:
+        if isinstance(error, TakeTwoError) and logging.getLogger("taketwo").isEnabledFor(logging.DEBUG):
             traceback.print_exc()
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return BAD_USAGE if isinstance(error, ConfigError) else FAULT
+        print(f"error: {said_of(error)}", file=sys.stderr)
+        return status_of(error)
 
 
 def _dispatch(words: list[str]) -> int:

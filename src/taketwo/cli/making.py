@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from taketwo.cli.resolve import Source, in_full
+from taketwo.cli.schema import Component
+from taketwo.envs.base import Environment, EnvironmentConfig
 from taketwo.errors import (
     ConfigError,
     EnvironmentFault,
@@ -53,6 +55,17 @@ def made(section: str, options: Any, source: Source, make: Callable[[], T]) -> T
             return make()
     except ConfigError as error:
         raise in_full(error, f"{section}.", type(options), source) from error
+
+
+def one(env: Component[EnvironmentConfig]) -> Environment:
+    """A single environment.
+
+    Raises:
+        ConfigError: there are only several at once of this type.
+    """
+    if not hasattr(env.options, "make"):
+        raise ConfigError(f"type {env.type!r} is simulated only as several environments at once; choose another")
+    return env.options.make()
 
 
 def check_filmed(cameras: Sequence[str], carried: Collection[str], known: Collection[str]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from taketwo.cli.bars import picture_bar
 from taketwo.cli.flags import read_flags
 from taketwo.cli.help import options_help
-from taketwo.cli.making import closing, made
+from taketwo.cli.making import closing, made, one
 from taketwo.cli.progress import log_to
 from taketwo.cli.recorded import (
     EpisodeChoice,
@@ -186,7 +186,7 @@ def _render(dataset: Dataset, group: _Group, stopped: Callable[[], bool]) -> Non
 
     config = group.config
     log_to(None, config.log_level)
-    environment = made("env", config.env.options, group.source, config.env.options.make)
+    environment = made("env", config.env.options, group.source, lambda: one(config.env))
     try:
         cameras, size = _cameras(config, environment), _size(config, environment.spec)
         fps = Fraction(dataset.fps).limit_denominator(1001)

@@ -12,7 +12,7 @@ from typing import Literal
 
 from taketwo.cli.flags import read_flags
 from taketwo.cli.help import options_help
-from taketwo.cli.making import check_filmed, closing, made
+from taketwo.cli.making import check_filmed, closing, made, one
 from taketwo.cli.progress import STYLES, log_to
 from taketwo.cli.recorded import (
     EpisodeChoice,
@@ -205,7 +205,7 @@ class _Player:
     def _environment_of(self, config: ReplayConfig, source: Source) -> Environment:
         if self._environment is None or self._made_of != config.env:
             self.close()
-            self._environment = made("env", config.env.options, source, config.env.options.make)
+            self._environment = made("env", config.env.options, source, lambda: one(config.env))
             self._made_of = config.env
         return self._environment
 

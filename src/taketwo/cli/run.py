@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from taketwo.cli.config import RunConfig, source_of
 from taketwo.cli.flags import read_flags
 from taketwo.cli.help import options_help
+from taketwo.cli.leaving import FAULT, Ending
 from taketwo.cli.making import check_filmed, closing, made
 from taketwo.cli.progress import LiveProgress, PlainProgress, log_to
 from taketwo.cli.prompts import Prompt, prompt_source, with_prompt_id, with_token
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 log = logging.getLogger(__name__)
-
-FAULT = 1
 
 STOP_GRACE_S = 2.0
 """How long a step may go on after the operator has asked to stop."""
@@ -177,12 +176,13 @@ def run(config: RunConfig, source: Source) -> int:
     progress = _progress(config, console)
     hurry = Hurry()
     commands = Commands(on_stop=hurry.begin)
+    ending = Ending()
     with ExitStack() as stack:
         live = stack.enter_context(page(config, source, commands, source_of_prompt))
-        world = open_world(config, source, prompt, stack)
+        world = open_world(config, source, prompt, stack, ending)
         video = _make_video(config, source, world, progress)
         driver = world.driver()
-        stack.callback(closing, "the policy", driver.close)
+        stack.push(ending.closing("the policy", driver.close))
         dataset = _make_dataset(config, source, world.spec, prompt)
         not_begun = stack.enter_context(ExitStack())
         if dataset is not None:
@@ -207,7 +207,8 @@ def run(config: RunConfig, source: Source) -> int:
             result = _run(session, progress, video)
         # Everything is final before the environment is closed: simulators are known to crash on their way out.
         faults = recordings.complete(result)
-    return _status(result, faults, signals)
+        ending.status = _status(result, faults, signals)
+    return ending.status
 
 
 def _help(source: Source) -> str:

@@ -9,11 +9,13 @@ from statistics import fmean, stdev
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
+from taketwo import gl
+from taketwo.cli.gpu_drawing import said_of_drawing
 from taketwo.cli.progress import STYLES
 from taketwo.cli.tables import print_table
 from taketwo.cli.wording import said_count
 from taketwo.errors import one_line
-from taketwo.session.loop import SessionResult
+from taketwo.session.loop import LoopStats, SessionResult
 from taketwo.session.punctuality import KEPT_UP
 from taketwo.session.tally import success_rate
 from taketwo.types import Episode, Outcome
@@ -169,8 +171,23 @@ def _totals(result: SessionResult, max_hz: float, outage_s: float) -> list[tuple
         rows.append(("", f"{result.loop.stalls} steps waited for the policy"))
     if wall_s > outage_s and steps / (wall_s - outage_s) < KEPT_UP * max_hz:
         rows.append(("", f"too slow for {max_hz:g} Hz: fewer, smaller or cheaper pictures help"))
+    rows += zip(("drawing", ""), drawing(result.loop), strict=False)
     rows += _sinks("waited for", {name: f"{s:.1f} s" for name, s in result.waited_s.items() if s > NOTICED_S})
     return rows
+
+
+def drawing(loop: LoopStats) -> list[str]:
+    """How fast each camera was drawn, by what, and what to do where that was what took the time."""
+    if not loop.drawn:
+        return []
+    rates = [
+        f"{camera} {drawn.pictures / drawn.seconds:.0f}/s" for camera, drawn in loop.drawn.items() if drawn.seconds
+    ]
+    renderer = gl.renderer() if "mujoco" in sys.modules else ""
+    kind = "software" if gl.in_software(renderer) else "a GPU"
+    by = f", by {kind}: {renderer}" if renderer else ""
+    said = said_of_drawing(sum(drawn.seconds for drawn in loop.drawn.values()), loop.wall_s, renderer)
+    return [f"{', '.join(rates)}{by}", *([said] if said else [])] if rates else []
 
 
 def _sinks(label: str, values: Mapping[str, str]) -> list[tuple[str, str]]:

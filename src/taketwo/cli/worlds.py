@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from taketwo.cli.config import RunConfig
+from taketwo.cli.leaving import Ending
 from taketwo.cli.making import closing, made
 from taketwo.cli.prompts import Prompt, prompting, watched
 from taketwo.cli.resolve import Source
@@ -76,21 +78,21 @@ class World(Protocol):
         ...
 
 
-def open_world(config: RunConfig, source: Source, prompt: Prompt, stack: ExitStack) -> World:
+def open_world(config: RunConfig, source: Source, prompt: Prompt, stack: ExitStack, ending: Ending) -> World:
     """Make the environments; the stack closes them.
 
     Raises:
         TakeTwoError: they cannot be made.
     """
     if config.vector.wanted_for(config.env.options):
-        return _Many(config, source, prompt, stack)
-    return _One(config, source, prompt, stack)
+        return _Many(config, source, prompt, stack, ending)
+    return _One(config, source, prompt, stack, ending)
 
 
 class _One:
-    def __init__(self, config: RunConfig, source: Source, prompt: Prompt, stack: ExitStack) -> None:
+    def __init__(self, config: RunConfig, source: Source, prompt: Prompt, stack: ExitStack, ending: Ending) -> None:
         environment = made("env", config.env.options, source, config.env.options.make)
-        stack.callback(closing, "the environment", environment.close)
+        stack.push(ending.closing("the environment", environment.close))
         self._config, self._source = config, source
         self._environment = prompting(config, traced(config, environment), prompt)
         self.spec = self.shown_spec = self._environment.spec
@@ -112,14 +114,14 @@ class _One:
 
 
 class _Many:
-    def __init__(self, config: RunConfig, source: Source, prompt: Prompt, stack: ExitStack) -> None:
+    def __init__(self, config: RunConfig, source: Source, prompt: Prompt, stack: ExitStack, ending: Ending) -> None:
         if config.control.executor == "asynchronous":
             raise ConfigError(
                 "--control.executor: environments that step together wait for the policy; asynchronous is for one alone"
             )
         options = config.env.options
         environment = made("env", options, source, lambda: _make_environments(config, prompt))
-        stack.callback(closing, "the environments", environment.close)
+        stack.push(ending.closing("the environments", environment.close))
         self._config, self._source = config, source
         self._environment = WithGrid(environment, config.vector.shown_env)
         self.spec, self.shown_spec = environment.spec, self._environment.shown_spec
@@ -141,7 +143,9 @@ class _Many:
                 controllers.append(_make_controller(config, source, told, self.spec))
             stack.pop_all()
         controller = Controllers(controllers, table)
-        return Driver(controller, lambda: _close_both(controller, first), first, watchers)
+        shared = isinstance(first, SharesWeights) and not isinstance(first, InfersBatches)
+        close = partial(_close_both, controller, first) if shared else controller.close
+        return Driver(controller, close, first, watchers)
 
     def _share(self, first: Policy, stack: ExitStack) -> tuple[Table | None, Sequence[Policy]]:
         """What each environment asks, out of the policy that was made."""

@@ -14,7 +14,11 @@ ENVIRONMENTS = Registry(
     {
         "aloha": "taketwo.envs.aloha:AlohaConfig",
         "gym": "taketwo.envs.gym:GymConfig",
+        "gym_vector": "taketwo.envs.gym_vector:GymVectorConfig",
+        "isaac": "taketwo.envs.isaac:IsaacConfig",
         "libero": "taketwo.envs.libero:LiberoConfig",
+        "maniskill": "taketwo.envs.maniskill:ManiSkillConfig",
+        "pettingzoo": "taketwo.envs.pettingzoo:PettingZooConfig",
         "push": "taketwo.envs.push:PushConfig",
     },
 )
@@ -79,7 +83,7 @@ class VectorEnvironment(Protocol):
     ) -> Mapping[int, Observation]:
         """Begin an episode in some environments, given with their seeds; the others stay where they are.
 
-        The same seed and options give the same first observation, whatever the others do.
+        The same seed and options give the same first observation; unless `resets_itself`, whatever the others do.
 
         Args:
             options: of some of them, as for a single environment.
@@ -93,7 +97,8 @@ class VectorEnvironment(Protocol):
         """Apply (D,) actions for one control period to those environments that are to go on; the others may wait.
 
         An environment in which an episode has ended gets no action until the next has begun. Results are of the
-        environments that have got one.
+        environments that have got one, which may be none; `begun` has every environment that has begun an episode by
+        itself, whether or not it had got one.
 
         Raises:
             EnvironmentFault: none of them can go on.

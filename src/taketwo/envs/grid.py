@@ -40,6 +40,7 @@ class WithGrid:
         self._tiles = range(min(self.num_envs, MOST_TILES))
         self._latest: dict[int, Observation] = {}
         self._drawn: dict[int, Pixels] = {}
+        self._instant = 0
 
     def reset(
         self, seeds: Mapping[int, int], options: Mapping[int, Mapping[str, Any]] | None = None
@@ -51,6 +52,7 @@ class WithGrid:
 
     def step(self, actions: Mapping[int, FloatArray]) -> VectorStep:
         """Step those that are given an action."""
+        self._instant += 1
         step = self._environment.step(actions)
         self._latest |= {env: result.observation for env, result in step.results.items() if env not in step.unseen}
         self._latest |= step.begun
@@ -72,11 +74,19 @@ class WithGrid:
     def _with_picture(self, observation: Observation) -> Observation:
         if not self.spec.cameras:
             return observation
-        size = self.shown_spec.cameras[GRID]
-        picture = Image(self._draw, camera=GRID, height=size.height, width=size.width)
+        size, instant = self.shown_spec.cameras[GRID], self._instant
+        picture = Image(
+            lambda: self._draw(observation),
+            camera=GRID,
+            height=size.height,
+            width=size.width,
+            expired=lambda: self._instant != instant,
+        )
         return replace(observation, images={**observation.images, GRID: picture})
 
-    def _draw(self) -> Pixels:
+    def _draw(self, shown: Observation) -> Pixels:
+        """The others may have been reset since; the shown one stands as it says, also at its end."""
+        latest = {**self._latest, self._shown: shown}
         camera, size = next(iter(self.spec.cameras.items()))
         columns = math.ceil(math.sqrt(len(self._tiles)))
         rows = math.ceil(len(self._tiles) / columns)
@@ -84,15 +94,17 @@ class WithGrid:
         picture = np.zeros((size.height, size.width, 3), np.uint8)
         for env in self._tiles:
             top, left = height * (env // columns), width * (env % columns)
-            picture[top : top + height, left : left + width] = self._tile(env, camera, height, width)
+            picture[top : top + height, left : left + width] = self._tile(env, latest.get(env), camera, height, width)
         return picture
 
-    def _tile(self, env: int, camera: str, height: int, width: int) -> Pixels:
+    def _tile(self, env: int, seen: Observation | None, camera: str, height: int, width: int) -> Pixels:
         try:
-            self._drawn[env] = resize_with_pad(self._latest[env].images[camera].pixels, height, width)
-        except (KeyError, RenderingError):  # it has not begun, or waits and cannot be drawn any more
-            self._drawn.setdefault(env, np.zeros((height, width, 3), np.uint8))
-        return self._drawn[env]
+            if seen is not None:
+                self._drawn[env] = resize_with_pad(seen.images[camera].pixels, height, width)
+        except RenderingError:
+            if env == self._shown:
+                raise  # another one may wait, and cannot be drawn any more
+        return self._drawn.setdefault(env, np.zeros((height, width, 3), np.uint8))
 
 
 def _with_grid(spec: EnvironmentSpec) -> EnvironmentSpec:

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import importlib
-import logging
-import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from taketwo.envs.gym_rendering import RENDER_CAMERA, make_kwargs, rendered_pixels, rendered_size
+from taketwo.envs.gym_spaces import ActionSpace, ObservationSpace, check_width, success_of
 from taketwo.envs.lazy_images import LazyImages
-from taketwo.errors import ConfigError, EnvironmentFault, RenderingError
-from taketwo.gl import choose_backend, has_display
-from taketwo.types import CameraSpec, EnvironmentSpec, FloatArray, Image, Observation, Pixels, StepResult
-
-log = logging.getLogger(__name__)
-
-RENDER_CAMERA = "render"
-"""Name of the camera that `render()` makes."""
-
-SUCCESS_KEYS = ("is_success", "success")
-"""Where environments put their verdict in `info`."""
+from taketwo.errors import ConfigError, one_line
+from taketwo.types import CameraSpec, EnvironmentSpec, FloatArray, Observation, Pixels, StepResult
 
 
 @dataclass(frozen=True)
@@ -64,11 +52,22 @@ class GymEnvironment:
     def __init__(self, config: GymConfig) -> None:
         self._env, registered = _make(config)
         self._success_key = config.success_key
-        self._discrete = _is_discrete(self._env.action_space)
+        self._actions = ActionSpace(self._env.action_space)
+        self._observations = ObservationSpace(self._env.observation_space)
         self._steps = 0
         rendered = {RENDER_CAMERA: self._probe_render()} if self._env.render_mode == "rgb_array" else {}
         self._rendered = LazyImages(lambda camera, height, width: self._render(), rendered)
-        self.spec = self._make_spec(config, registered, rendered)
+        self.spec = EnvironmentSpec(
+            name=registered.id,
+            action_names=tuple(f"action_{i}" for i in range(self._actions.size)),
+            action_units=("native",) * self._actions.size,
+            action_low=self._actions.low,
+            action_high=self._actions.high,
+            state_names=self._observations.names,
+            control_hz=rate(config.id, config.control_hz, self._env.metadata),
+            cameras=self._observations.cameras | rendered,
+            max_episode_steps=registered.max_episode_steps,
+        )
 
     def reset(self, seed: int, options: Mapping[str, Any] | None = None) -> Observation:
         """Begin an episode."""
@@ -82,22 +81,15 @@ class GymEnvironment:
         Raises:
             EnvironmentFault: there are not D of them.
         """
-        space = self._env.action_space
-        if action.shape != (self.spec.action_dim,):
-            raise EnvironmentFault(f"{self.spec.name} takes ({self.spec.action_dim},) actions, got {action.shape}")
-        if self._discrete:
-            native: Any = int(np.clip(np.rint(action[0]), space.start, space.start + space.n - 1))
-        else:
-            values = np.rint(action) if np.issubdtype(space.dtype, np.integer) else action
-            native = values.reshape(space.shape).astype(space.dtype)
-        observation, reward, terminated, truncated, info = self._env.step(native)
+        check_width(action, self._actions.size, self.spec.name)
+        observation, reward, terminated, truncated, info = self._env.step(self._actions.native(action))
         self._steps += 1
         return StepResult(
             observation=self._observe(observation),
             reward=float(reward),
             terminated=bool(terminated),
             truncated=bool(truncated),
-            success=self._success(info),
+            success=success_of(info, self._success_key),
             info=info,
         )
 
@@ -106,117 +98,69 @@ class GymEnvironment:
         self._rendered.close()
         self._env.close()
 
-    def _success(self, info: Mapping[str, Any]) -> bool | None:
-        keys = SUCCESS_KEYS if self._success_key is None else (self._success_key,)
-        return next((bool(info[key]) for key in keys if key in info), None)
-
     def _observe(self, observation: Any) -> Observation:
-        parts = list(_parts(observation, ""))
-        numbers = [np.asarray(value, dtype=np.float64).ravel() for _, value in parts if not _is_picture(value)]
-        images = {
-            name or "pixels": Image.of(value.copy(), name or "pixels") for name, value in parts if _is_picture(value)
-        }
+        state, images = self._observations.read(observation)
         return Observation(
-            state=np.concatenate(numbers) if numbers else np.zeros(0),
+            state=state,
             images=images | self._rendered.next_instant(),
             time_s=self._steps / self.spec.control_hz if self._steps else 0.0,
         )
 
     def _render(self) -> Pixels:
-        pixels: Pixels = np.array(self._env.render())  # a copy: environments use their buffers again
-        if not _is_picture(pixels):
-            raise RenderingError(f"render() gave {pixels.dtype} of shape {pixels.shape}, not (H, W, 3) uint8")
-        return pixels
+        return rendered_pixels(self._env.render())
 
     def _probe_render(self) -> CameraSpec:
-        from gymnasium.error import Error
-
-        try:
-            self._env.reset(seed=0)
-            height, width, _ = self._render().shape
-        except Error as error:
-            raise ConfigError(f"its pictures cannot be drawn: {error}; --env.render=false does without them") from error
-        return CameraSpec(height, width)
-
-    def _make_spec(self, config: GymConfig, registered: Any, rendered: dict[str, CameraSpec]) -> EnvironmentSpec:
-        space = self._env.action_space
-        low, high = (space.start, space.start + space.n - 1) if self._discrete else (space.low, space.high)
-        low, high = np.ravel(low).astype(np.float64), np.ravel(high).astype(np.float64)
-        control_hz = config.control_hz or self._env.metadata.get("render_fps")
-        if not control_hz:
-            raise ConfigError(f"{config.id} does not state its render_fps; give its rate as env.control_hz")
-        sample = self._env.observation_space.sample()
-        cameras = {
-            name or "pixels": CameraSpec(*value.shape[:2]) for name, value in _parts(sample, "") if _is_picture(value)
-        }
-        return EnvironmentSpec(
-            name=registered.id,
-            action_names=tuple(f"action_{i}" for i in range(low.size)),
-            action_units=("native",) * low.size,
-            action_low=low,
-            action_high=high,
-            state_names=tuple(_state_names(sample)),
-            control_hz=float(control_hz),
-            cameras=cameras | rendered,
-            max_episode_steps=registered.max_episode_steps,
-        )
+        self._env.reset(seed=0)
+        return rendered_size(self._render)
 
 
 def _make(config: GymConfig) -> tuple[Any, Any]:
     import gymnasium
 
-    if config.render and find_spec("mujoco") is not None:
-        try:
-            choose_backend()
-        except RenderingError as error:
-            log.warning("%s", error)  # most environments draw without OpenGL, and those that cannot will say so
-    if config.render and not has_display():
-        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # else pygame complains of the missing display
-    module, _, name = config.id.rpartition(":")
-    try:
-        if module:
-            importlib.import_module(module)
-        registered = gymnasium.spec(name)
-    except ImportError as error:
-        raise ConfigError(f"id {config.id!r}: {error}") from error
-    except gymnasium.error.Error as error:
-        raise ConfigError(f"id {config.id!r} is not registered with Gymnasium: {error}") from error
-    kwargs = dict(config.kwargs)
-    if config.render:
-        kwargs.setdefault("render_mode", "rgb_array")
-    try:
+    registered = find_registered(config.id)
+    kwargs = make_kwargs(config.kwargs, render=config.render)
+    with refusing(config.id):
         env = gymnasium.make(registered, max_episode_steps=-1, disable_env_checker=True, **kwargs)
-    except (gymnasium.error.Error, TypeError, ValueError, ImportError) as error:
-        raise ConfigError(f"id {config.id!r} cannot be made: {error}") from error
     return env, registered
 
 
-def _is_discrete(space: Any) -> bool:
-    from gymnasium import spaces
+def find_registered(name: str) -> Any:
+    """The `EnvSpec` of a registered name, which may say what module to import first.
 
-    if not isinstance(space, spaces.Box | spaces.Discrete):
-        raise ConfigError(f"actions must be Box or Discrete, this environment's are {space}")
-    return isinstance(space, spaces.Discrete)
+    Raises:
+        ConfigError: there is none.
+    """
+    import gymnasium
 
-
-def _parts(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """The leaves of an observation, with dotted names."""
-    if isinstance(value, Mapping):
-        for key, part in value.items():
-            yield from _parts(part, f"{name}.{key}" if name else str(key))
-    elif isinstance(value, tuple):
-        yield from _parts(dict(enumerate(value)), name)
-    elif np.asarray(value).dtype.kind not in "biuf":
-        raise ConfigError(f"observation {name or 'value'!r} is neither a number nor a picture: {type(value).__name__}")
-    else:
-        yield name, np.asarray(value)
+    module, _, registered = name.rpartition(":")
+    try:
+        if module:
+            importlib.import_module(module)
+        return gymnasium.spec(registered)
+    except ImportError as error:
+        raise ConfigError(f"id {name!r}: {one_line(error)}") from error
+    except gymnasium.error.Error as error:
+        raise ConfigError(f"id {name!r} is not registered with Gymnasium: {one_line(error)}") from error
 
 
-def _is_picture(value: NDArray[Any]) -> bool:
-    return value.dtype == np.uint8 and value.ndim == 3 and value.shape[2] == 3
+@contextmanager
+def refusing(name: str) -> Iterator[None]:
+    """Tell in a line why an environment cannot be made."""
+    import gymnasium
+
+    try:
+        yield
+    except (gymnasium.error.Error, TypeError, ValueError, ImportError) as error:
+        raise ConfigError(f"id {name!r} cannot be made: {one_line(error)}") from error
 
 
-def _state_names(sample: Any) -> Iterator[str]:
-    for name, value in _parts(sample, ""):
-        if not _is_picture(value):
-            yield from (f"{name or 'state'}_{i}" for i in range(value.size))
+def rate(name: str, control_hz: float | None, metadata: Mapping[str, Any]) -> float:
+    """Actions per second: what is given, else what the environment states.
+
+    Raises:
+        ConfigError: neither tells.
+    """
+    control_hz = control_hz or metadata.get("render_fps")
+    if not control_hz:
+        raise ConfigError(f"{name} does not state its render_fps; give its rate as env.control_hz")
+    return float(control_hz)

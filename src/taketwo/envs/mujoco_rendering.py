@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +28,10 @@ class MujocoRenderer:
         self._model = model
         self._quality: Quality = quality
         self._canvases: dict[tuple[int, int], _Canvas] = {}
+        # One that is dropped must free its GL objects while its contexts are current: in another renderer's, their
+        # numbers are that one's objects.
+        self._free = weakref.finalize(self, _close_all, self._canvases)
+        self._free.atexit = False  # by then EGL has been shut down
 
     def render(self, data: Any, camera: str, height: int, width: int) -> Pixels:
         """(height, width, 3) uint8 RGB of `data`, a `mujoco.MjData` of the model."""
@@ -36,10 +41,8 @@ class MujocoRenderer:
         return canvas.draw(data, self._model.camera(camera).id)
 
     def close(self) -> None:
-        """Free the GL contexts."""
-        for canvas in self._canvases.values():
-            canvas.close()
-        self._canvases.clear()
+        """Free the GL contexts; the next picture makes them anew."""
+        _close_all(self._canvases)
 
 
 class _Canvas:
@@ -87,6 +90,11 @@ class _Canvas:
             self._shadows.close()
         self._context.free()
         self._gl.free()
+
+
+def _close_all(canvases: dict[tuple[int, int], _Canvas]) -> None:
+    while canvases:
+        canvases.popitem()[1].close()
 
 
 def _make_context(model: Any, height: int, width: int, quality: Quality) -> Any:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import Any, Generic, TypeVar
 
 from taketwo.envs.base import Environment
-from taketwo.errors import EnvironmentFault, blaming
+from taketwo.errors import EnvironmentFault, TakeTwoError, blaming
 from taketwo.types import FloatArray, Observation, StepResult, VectorStep
 
 E = TypeVar("E", bound=Environment)
@@ -53,8 +53,8 @@ class Several(Generic[E]):
             try:
                 with blaming(EnvironmentFault, "the environment failed"):
                     results[env] = self.environments[env].step(action)
-            except EnvironmentFault as fault:
-                faults[env] = fault
+            except TakeTwoError as error:
+                faults[env] = error if isinstance(error, EnvironmentFault) else EnvironmentFault(str(error))
         return VectorStep(results, faults=faults)
 
     def close(self) -> None:

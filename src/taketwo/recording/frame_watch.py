@@ -83,6 +83,8 @@ class FrameWatch:
         self._control_hz = control_hz
         self._subsample = subsample
         self._open: BadRun | None = None
+        self._first: int | None = None
+        self._last = 0
         self._flat_from: int | None = None
         self._picture: Pixels | None = None
         self._same_from = 0
@@ -91,6 +93,8 @@ class FrameWatch:
 
     def look(self, frame: int, pixels: Pixels, state: FloatArray) -> None:
         """Take one picture, (H, W, 3) uint8, with the robot's state at that instant, (D,)."""
+        self._first = frame if self._first is None else self._first
+        self._last = frame
         kind, first = self._judge(frame, pixels, state)
         if self._open is not None and kind != self._open.kind:
             self._close(frame)
@@ -102,6 +106,19 @@ class FrameWatch:
                 "camera %r %s since frame %d, for %.1f s of the session", self._camera, CAUSES[kind], first, seconds
             )
 
+    def finish(self) -> None:
+        """The session is over. Tell it if all pictures were bad, though for less time than `look` wants to see."""
+        if self.runs or self._first is None or self._first == self._last:
+            return
+        if self._flat_from == self._first:
+            kind = "blank"
+        elif self._same_from == self._first and self._moved_long(self._last):
+            kind = "frozen"
+        else:
+            return
+        self.runs.append(BadRun(kind, self._camera, self._first))
+        log.warning("camera %r %s in all of the session's pictures", self._camera, CAUSES[kind])
+
     def _judge(self, frame: int, pixels: Pixels, state: FloatArray) -> tuple[str | None, int]:
         """What is wrong by now, if anything, and since which frame."""
         flat = is_flat(pixels)
@@ -109,18 +126,19 @@ class FrameWatch:
         self._compare(frame, pixels, state)
         if self._flat_from is not None:
             return ("blank" if self._lasts(self._flat_from, frame, BAD_S) else None), self._flat_from
-        if self._moving_from is None:
-            return None, frame
-        frozen = self._lasts(self._same_from, frame, BAD_S) and self._lasts(self._moving_from, frame, MOVING_S)
+        frozen = self._lasts(self._same_from, frame, BAD_S) and self._moved_long(frame)
         return ("frozen" if frozen else None), self._same_from
 
     def _compare(self, frame: int, pixels: Pixels, state: FloatArray) -> None:
         """Keep account of since when the picture is the same, and the robot not where it was then."""
         if self._picture is None or not np.array_equal(pixels, self._picture):
             self._same_from, self._state_then, self._moving_from = frame, state, None
-        elif self._moving_from is None and np.max(np.abs(state - self._state_then), initial=0.0) > STATE_MOVED:
-            self._moving_from = frame
+        elif self._moving_from is None and np.any(np.abs(state - self._state_then) > STATE_MOVED):
+            self._moving_from = frame  # a value that is not a number has not moved, and hides no other
         self._picture = pixels
+
+    def _moved_long(self, frame: int) -> bool:
+        return self._moving_from is not None and self._lasts(self._moving_from, frame, MOVING_S)
 
     def _lasts(self, first: int, frame: int, seconds: float) -> bool:
         return frame + self._subsample - first >= seconds * self._control_hz

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,7 @@ class SessionFile:
                 "stalls": loop.stalls,
                 "lost_s": loop.lost_s,
                 "paused_s": loop.paused_s,
+                "drawn": {camera: asdict(drawn) for camera, drawn in loop.drawn.items()},
                 "waited_s": result.waited_s,
                 "dropped": result.dropped,
             },

@@ -277,6 +277,8 @@ class VideoSink:
             self._stored(episode.index, self._written - self._written_before)
 
     def _end_session(self) -> None:
+        for watch in self._watches.values():
+            watch.finish()
         if self._session is not None:
             count = len(self._chapters)
             title = f"{self._metadata['title']}, {count} {'episode' if count == 1 else 'episodes'}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from taketwo.errors import (
@@ -34,7 +34,7 @@ from taketwo.session.patience import Patience, end_process
 from taketwo.session.punctuality import short_collections
 from taketwo.session.sinks import Sink
 from taketwo.session.tally import Tally
-from taketwo.session.watchers import Watchers
+from taketwo.session.watchers import Drawn, Watchers
 from taketwo.types import (
     Decision,
     EnvironmentSpec,
@@ -98,6 +98,7 @@ class LoopStats:
         lost_s: time given up after delays too long to catch up with.
         wall_s: from the first reset to the last episode's end, without pauses.
         paused_s: how long the operator had it pause.
+        drawn: the pictures that were made for sinks, by camera.
     """
 
     overruns: int
@@ -107,6 +108,7 @@ class LoopStats:
     lost_s: float
     wall_s: float
     paused_s: float = 0.0
+    drawn: Mapping[str, Drawn] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,7 @@ class Session:
                 lost_s=self._pacer.lost_s,
                 wall_s=wall_s - self._paused_s,
                 paused_s=self._paused_s,
+                drawn=self._watchers.drawn,
             ),
             waited_s=self._watchers.waited_s,
             dropped=self._watchers.dropped,

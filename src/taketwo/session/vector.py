@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from taketwo.errors import EnvironmentFault, PolicyError, TakeTwoError, blaming
+import numpy as np
+
+from taketwo.errors import EnvironmentFault, PolicyError, RenderingError, TakeTwoError, blaming
 from taketwo.seeding import episode_seed
 from taketwo.session.checking import checked, checked_result
 from taketwo.session.clock import Clock, MonotonicClock, Pacer
@@ -101,15 +103,16 @@ class Rollout:
         observation: the present one.
         own_prompt: the one that the environment put into it.
         began: when, in the clock's seconds.
-        unseen: whether the simulator does not show how it ended.
+        unseen: whether there is no observation to show at its end: the first has not come yet, or the simulator does
+            not show the last.
     """
 
     info: EpisodeInfo
     tally: Tally
     observation: Observation
-    own_prompt: str | None
-    began: float
-    unseen: bool = False
+    own_prompt: str | None = None
+    began: float = 0.0
+    unseen: bool = True
 
 
 @dataclass
@@ -247,6 +250,7 @@ class VectorSession:
                 lost_s=self._pacer.lost_s,
                 wall_s=wall_s,
                 paused_s=self._paused_s,
+                drawn={**self._all.drawn, **self._few.drawn},
             ),
             waited_s={**self._all.waited_s, **self._few.waited_s},
             dropped={**self._all.dropped, **self._few.dropped},
@@ -263,7 +267,7 @@ class VectorSession:
             except Exception as error:
                 log.debug("all episodes under way end by a fault", exc_info=True)
                 self._end_all_by(error)
-                over = None if self._faults.last is None else str(error)
+                over = self._commands.stop_reason or (None if self._faults.last is None else str(error))
             if over is not None:
                 return over
 
@@ -272,21 +276,26 @@ class VectorSession:
         failure = self._failure()
         if failure is not None:
             raise failure
-        cut_short = self._endings.of_session(self._steps, self._shown.frames)
-        self._end_episodes(cut_short)
+        self._end_episodes(self._cut_short())
         if self._faults.last is not None:
             self._stop_all(f"the session ends: {self._faults.last}")
             return str(self._faults.last)
+        cut_short = self._cut_short()
         if cut_short is not None:
+            self._end_episodes(cut_short)  # the last frame of one may have been the last of the session
             return cut_short
         if all(lane.rollout is None and self._done(lane) for lane in self._lanes):
             return "all episodes done"
-        if self._commands.waits:
+        if self._commands.paused:  # a reset moves the robot too
             self._pause()
         else:
             self._begin_episodes()
             self._step()
         return None
+
+    def _cut_short(self) -> str | None:
+        """Why no further step may be taken, or None."""
+        return self._endings.of_session(self._steps, self._shown.frames)
 
     def _done(self, lane: Lane) -> bool:
         """Whether it has done its episodes."""
@@ -296,19 +305,32 @@ class VectorSession:
         waiting = [lane for lane in self._lanes if lane.rollout is None and not self._done(lane)]
         if self._environment.resets_itself and self._begun:
             ready = {lane.env: lane.first for lane in waiting if lane.first is not None}
+            for env in ready:
+                self._open(self._lanes[env])
         else:
             ready = self._reset(waiting)
         for env, observation in ready.items():
-            self._begin(self._lanes[env], observation)
+            with self._alone(self._lanes[env]):
+                self._begin(self._lanes[env], observation)
         for lane in self._lanes:
             lane.first = None  # of an episode that nobody waits for
         if ready:
             self._pacer.start()
 
     def _reset(self, lanes: Sequence[Lane]) -> dict[int, Observation]:
+        """The first observations of new episodes; none where they could not be reset, which is their fault alone."""
         if not lanes:
             return {}
-        infos = [self._info(lane) for lane in lanes]
+        infos = [self._open(lane).info for lane in lanes]
+        try:
+            return self._reset_for(infos)
+        except EnvironmentFault as fault:
+            self._faults.add(fault)
+            for lane in lanes:
+                self._cut_off(lane, (Outcome.FAULT, str(fault)))
+            return {}
+
+    def _reset_for(self, infos: Sequence[EpisodeInfo]) -> dict[int, Observation]:
         options = {info.env: told for info in infos if (told := reset_options(info)) is not None}
         with blaming(EnvironmentFault, "the environments failed to reset"), self._watching("the environments' reset"):
             ready = self._environment.reset({info.env: info.seed for info in infos}, options or None)
@@ -324,17 +346,22 @@ class VectorSession:
             init_state = number * len(self._lanes) + lane.env
         return EpisodeInfo(lane.kept, seed, lane.env, init_state)
 
-    def _begin(self, lane: Lane, observation: Observation) -> None:
+    def _open(self, lane: Lane) -> Rollout:
         info, tally = self._info(lane), Tally(first_frame=lane.frames)
-        rollout = Rollout(info, tally, observation, observation.prompt, self._clock.now())
-        lane.rollout = rollout
+        lane.rollout = Rollout(info, tally, Observation(np.empty(0)))
         if lane is self._shown:
             self._commands.begin_take(info.index)
         self._publish(lane, EpisodeStart(info))
+        return lane.rollout
+
+    def _begin(self, lane: Lane, observation: Observation) -> None:
+        rollout = lane.rollout
+        assert rollout is not None
         rollout.observation = self._prompted(rollout, checked(observation, self._environment.spec))
         with blaming(PolicyError, "the policy failed to reset"):
-            self._controller.reset(info, rollout.observation)
+            self._controller.reset(rollout.info, rollout.observation)
         self._look(lane)  # the first picture takes longest, and no step shall be late for it
+        rollout.unseen = False
         rollout.began = self._clock.now()
 
     def _step(self) -> None:
@@ -345,7 +372,9 @@ class VectorSession:
         with blaming(PolicyError, "the policy failed"):
             decisions = self._controller.decide({env: rollout.observation for env, rollout in under_way.items()})
         for env in under_way:
-            self._look(self._lanes[env])
+            with self._alone(self._lanes[env]):
+                self._look(self._lanes[env])
+        under_way = {env: rollout for env, rollout in under_way.items() if self._lanes[env].rollout is rollout}
         with blaming(EnvironmentFault, "the environments failed"), self._watching("the environments' step"):
             step = self._environment.step({env: decisions[env].sent for env in under_way})
         for env, rollout in under_way.items():
@@ -413,15 +442,28 @@ class VectorSession:
             ended = self._endings.of_take if lane is self._shown else self._endings.of_episode
             ending = ended(lane.rollout.tally, cut_short)
             if ending is not None:
-                self._end(lane, lane.rollout, ending)
+                with self._alone(lane):
+                    self._end(lane, lane.rollout, ending)
 
     def _end(self, lane: Lane, rollout: Rollout, ending: Ending) -> None:
-        if not rollout.unseen:
-            self._look(lane)
-            time_s, observation = self._clock.now() - rollout.began, rollout.observation
-            event = TerminalObservation(rollout.tally.steps, _next_frame(lane), observation, time_s, lane.env)
-            self._publish(lane, event)
+        self._show_terminal(lane, rollout)
         self._close(lane, rollout, self._endings.with_mark(ending) if lane is self._shown else ending)
+
+    def _cut_off(self, lane: Lane, ending: Ending) -> None:
+        """End an episode that cannot go on, if one is under way."""
+        if lane.rollout is None:
+            return
+        with suppress(TakeTwoError):  # what led here is the one to tell
+            self._show_terminal(lane, lane.rollout)
+        self._close(lane, lane.rollout, ending)
+
+    def _show_terminal(self, lane: Lane, rollout: Rollout) -> None:
+        if rollout.unseen:
+            return
+        self._look(lane)
+        time_s, observation = self._clock.now() - rollout.began, rollout.observation
+        event = TerminalObservation(rollout.tally.steps, _next_frame(lane), observation, time_s, lane.env)
+        self._publish(lane, event)
 
     def _close(self, lane: Lane, rollout: Rollout, ending: Ending) -> None:
         if lane is self._shown:
@@ -433,14 +475,17 @@ class VectorSession:
         self._episodes.append(episode)
         self._publish(lane, EpisodeEnd(episode))
 
+    @contextmanager
+    def _alone(self, lane: Lane) -> Iterator[None]:
+        """What is wrong with one environment ends its episode, and no other."""
+        try:
+            yield
+        except (EnvironmentFault, RenderingError) as fault:
+            self._end_by(lane, fault)
+
     def _end_by(self, lane: Lane, fault: BaseException) -> None:
-        """End an episode that cannot go on."""
-        assert lane.rollout is not None
         self._faults.add(fault)
-        with suppress(TakeTwoError):  # the fault is the one to tell
-            self._end(lane, lane.rollout, (Outcome.FAULT, str(fault) or type(fault).__name__))
-        if lane.rollout is not None:
-            self._close(lane, lane.rollout, (Outcome.FAULT, str(fault)))
+        self._cut_off(lane, (Outcome.FAULT, str(fault) or type(fault).__name__))
 
     def _end_all_by(self, error: Exception) -> None:
         """End every episode under way: what they have in common cannot go on."""
@@ -452,14 +497,11 @@ class VectorSession:
         if self._environment.resets_itself or self._failure() is not None:
             self._faults.last = self._faults.last or error
         for lane in self._lanes:
-            if lane.rollout is not None:
-                rollout, lane.rollout = lane.rollout, None
-                self._close(lane, rollout, (Outcome.FAULT, str(error) or type(error).__name__))
+            self._cut_off(lane, (Outcome.FAULT, str(error) or type(error).__name__))
 
     def _stop_all(self, reason: str) -> None:
         for lane in self._lanes:
-            if lane.rollout is not None:
-                self._close(lane, lane.rollout, (Outcome.STOPPED, reason))
+            self._cut_off(lane, (Outcome.STOPPED, reason))
 
     def _look(self, lane: Lane) -> None:
         """Make the pictures that sinks want of a lane's coming frame."""

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from taketwo.errors import RecordingError, RenderingError, TakeTwoError, blaming, one_of
 from taketwo.session.events import Event, SessionStart
 from taketwo.session.sinks import Sink, SinkThread
-from taketwo.types import Observation
+from taketwo.types import Image, Observation
+
+
+@dataclass
+class Drawn:
+    """The pictures of a camera that were made for sinks.
+
+    Attributes:
+        seconds: how long that took.
+    """
+
+    pictures: int = 0
+    seconds: float = 0.0
 
 
 class Watchers:
-    """Hands events to all of them, and makes the pictures that they want."""
+    """Hands events to all of them, and makes the pictures that they want.
+
+    Attributes:
+        drawn: what was made, by camera; what a policy had looked at before is not counted.
+    """
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
         """Start their threads."""
         self._threads = [SinkThread(sink) for sink in sinks]
+        self.drawn: dict[str, Drawn] = {}
 
     @property
     def waited_s(self) -> Mapping[str, float]:
@@ -67,8 +86,16 @@ class Watchers:
                 thread.fail(error)
                 continue
             for image in wanted:
-                with blaming(RenderingError, f"camera {image.camera!r} cannot be drawn"):
-                    _ = image.pixels
+                if not image.rendered:
+                    self._draw(image)
+
+    def _draw(self, image: Image) -> None:
+        began = time.perf_counter()
+        with blaming(RenderingError, f"camera {image.camera!r} cannot be drawn"):
+            _ = image.pixels
+        drawn = self.drawn.setdefault(image.camera, Drawn())
+        drawn.pictures += 1
+        drawn.seconds += time.perf_counter() - began
 
     def finish(self) -> None:
         """Wait until they have taken everything, and end their threads."""

@@ -6,7 +6,6 @@ picture. robosuite's renderer is not used: with two environments alive it draws 
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,12 +41,10 @@ class LiberoEnvironment:
         model = self._simulation.model
         self._camera_names = tuple(model.camera(index).name for index in range(model.ncam))
         for camera in config.cameras:
-            self._check_camera(camera)
+            if camera not in self._camera_names:
+                raise ConfigError(f"cameras: {one_of('camera', camera, self._camera_names)}")
         self._renderer = MujocoRenderer(model, config.quality)
         self._culling = Culling(model)
-        # An environment that is dropped must free its GL contexts while they are current, or it frees another's.
-        self._free_pictures = weakref.finalize(self, self._renderer.close)
-        self._free_pictures.atexit = False  # by then EGL has been shut down
         self._steps = 0
         self._init_state = 0
         self._begun = False
@@ -94,7 +91,7 @@ class LiberoEnvironment:
     def close(self) -> None:
         """Free the GL contexts and the model."""
         self._images.close()
-        self._free_pictures()
+        self._renderer.close()
         self._simulation.close()
 
     def camera_names(self) -> tuple[str, ...]:

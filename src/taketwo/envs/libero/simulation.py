@@ -1,12 +1,14 @@
 """One LIBERO task in robosuite: its physics, what there is to see of it, and its full state; no pictures.
 
-robosuite's `step` and `reset` are used unchanged, so the same actions lead to the same state as in LIBERO's own
-environments, bit for bit. Its observations are not used: they lag behind by one to 25 physics steps, more with every
-forced update, and cost as much as the physics. What is told here is read from the state after each step.
+robosuite's `reset` is used unchanged, and its `step` is done by a `Stepper`, so the same actions lead to the same state
+as in LIBERO's own environments, bit for bit. Its observations are not used: they lag behind by one to 25 physics steps,
+more with every forced update, and cost as much as the physics. What is told here is read from the state after each
+step.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 
 from taketwo.envs.libero.culling import HIDDEN_GROUP
 from taketwo.envs.libero.package import import_libero
+from taketwo.envs.libero.stepping import Stepper
 from taketwo.envs.libero.tasks import LiberoTask
 from taketwo.errors import ConfigError, EnvironmentFault
 from taketwo.types import FloatArray
@@ -65,9 +68,12 @@ class LiberoSimulation:
             if name in self._domain.obj_body_id
         }
         self._fixtures = [self._bodies[name] for name in self._domain.fixtures_dict if name in self._bodies]
+        self._loaded_fixtures = self._find_loaded_fixtures()
+        self._samplers = list(self._domain.object_property_initializers)
         self._fingers = [int(self.model.joint(name).qposadr[0]) for name in FINGER_JOINTS]
-        self._finger_geoms = self._find_finger_geoms()
+        self._finger_of_geom = self._find_finger_geoms()
         self._object_of_geom = self._find_objects_of_geoms()
+        self._stepper = Stepper(self._domain)
         self.boxes = {name: self._bounding_box(body) for name, body in self._bodies.items()}
 
     @property
@@ -101,9 +107,9 @@ class LiberoSimulation:
 
     def step(self, action: FloatArray) -> tuple[float, bool]:
         """Apply one action, (7,), for a control period; the reward, and whether the goal is reached."""
-        _, reward, reached, _ = self._domain.step(action)
+        told = self._stepper.step(action)
         self._refresh()
-        return float(reward), bool(reached)
+        return told
 
     def state(self) -> FloatArray:
         """(8,) position of the grip site, rotation vector of the hand, positions of both fingers: metres, radians."""
@@ -120,13 +126,12 @@ class LiberoSimulation:
 
     def touched_by(self) -> dict[str, frozenset[str]]:
         """Per finger, left and right, the names of the objects and fixtures that it touches."""
-        pairs = self.data.contact.geom[: self.data.ncon]
-        touched = {}
-        for finger, geoms in self._finger_geoms.items():
-            first, second = np.isin(pairs[:, 0], geoms), np.isin(pairs[:, 1], geoms)
-            others = [*pairs[first, 1].tolist(), *pairs[second, 0].tolist()]
-            touched[finger] = frozenset(self._object_of_geom[geom] for geom in others if geom in self._object_of_geom)
-        return touched
+        touched: dict[str, set[str]] = {finger: set() for finger in FINGERS}
+        for one, other in self.data.contact.geom[: self.data.ncon].tolist():
+            for geom, touching in ((one, other), (other, one)):
+                if geom in self._finger_of_geom and touching in self._object_of_geom:
+                    touched[self._finger_of_geom[geom]].add(self._object_of_geom[touching])
+        return {finger: frozenset(names) for finger, names in touched.items()}
 
     def snapshot(self) -> dict[str, Any]:
         """MuJoCo's full integration state, where fixtures stand, and what robosuite's controller remembers."""
@@ -177,7 +182,12 @@ class LiberoSimulation:
     def _place(self) -> None:
         from robosuite.utils.errors import RandomizationError
 
-        for _ in range(MOST_PLACEMENTS):
+        # LIBERO loads its model anew in every reset. Where a fixture stood before would count for what is placed in or
+        # on it; and the samplers of doors and knobs are added to those of the loads before: there are two of each in
+        # the first reset after the model was made, and one more after each failure, and all draw random numbers.
+        for loads in range(2, MOST_PLACEMENTS + 2):
+            self._domain.object_property_initializers = self._samplers * loads
+            self.model.body_pos[self._fixtures], self.model.body_quat[self._fixtures] = self._loaded_fixtures
             try:
                 self._domain.reset()
             except RandomizationError:
@@ -185,9 +195,17 @@ class LiberoSimulation:
             return
         raise EnvironmentFault(f"robosuite failed {MOST_PLACEMENTS} times to place the objects")
 
-    def _find_finger_geoms(self) -> dict[str, list[int]]:
+    def _find_loaded_fixtures(self) -> tuple[FloatArray, FloatArray]:
+        """(N, 3) positions and (N, 4) quaternions of the fixtures in the model's file, before any placement."""
+        names = [self.model.body(body).name for body in self._fixtures]
+        bodies = {body.get("name"): body for body in self._domain.model.worldbody.iter("body")}
+        places = [bodies[name].get("pos", "0 0 0").split() for name in names]
+        turns = [bodies[name].get("quat", "1 0 0 0").split() for name in names]
+        return np.array(places, dtype=np.float64).reshape(-1, 3), np.array(turns, dtype=np.float64).reshape(-1, 4)
+
+    def _find_finger_geoms(self) -> dict[int, str]:
         geoms = self._gripper.important_geoms
-        return {finger: [self.model.geom(name).id for name in geoms[theirs]] for finger, theirs in FINGERS.items()}
+        return {self.model.geom(name).id: finger for finger, theirs in FINGERS.items() for name in geoms[theirs]}
 
     def _find_objects_of_geoms(self) -> dict[int, str]:
         name_of = {body: name for name, body in self._bodies.items()}
@@ -217,11 +235,11 @@ def rotation_vector(quaternion: NDArray[Any]) -> FloatArray:
 
     The quaternion's sign is kept: its negative is the same rotation, but another vector, which policies have not seen.
     """
-    w = float(np.clip(quaternion[0], -1.0, 1.0))
-    sine = np.sqrt(1.0 - w * w)
-    if np.isclose(sine, 0.0):
+    w = min(max(float(quaternion[0]), -1.0), 1.0)
+    sine = math.sqrt(1.0 - w * w)
+    if sine == 0.0:
         return np.zeros(3)
-    vector: FloatArray = quaternion[1:] * (2.0 * np.arccos(w) / sine)
+    vector: FloatArray = quaternion[1:] * 2.0 * math.acos(w) / sine
     return vector
 
 
@@ -255,6 +273,5 @@ def _make_domain(libero: Any, task: LiberoTask) -> Any:
         has_renderer=False,
         has_offscreen_renderer=False,
         control_freq=CONTROL_HZ,
-        ignore_done=True,  # else it raises a ValueError beyond its horizon of 1000 steps
         hard_reset=False,  # the model stays: another one would be the same
     )

@@ -72,5 +72,5 @@ class PushConfig:
         from taketwo.envs.push.model import build
         from taketwo.gl import choose_backend
 
-        choose_backend()
+        choose_backend("push")
         return build(self.object, self.robots)

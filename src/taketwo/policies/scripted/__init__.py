@@ -1,6 +1,7 @@
-"""A policy without learning, for both tasks of `gym_aloha` and those of LIBERO's `libero_object`: its options.
+"""A policy without learning, for both tasks of `gym_aloha`, those of LIBERO's `libero_object`, and push: its options.
 
-`policy` has the one for `gym_aloha`'s two arms, `libero.policy` the one for LIBERO's.
+`policy` has the one for `gym_aloha`'s two arms, `libero.policy` the one for LIBERO's, and `taketwo.policies.push` the
+one for robots that push.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from taketwo.errors import ConfigError
 from taketwo.types import EnvironmentSpec
 
 if TYPE_CHECKING:
+    from taketwo.policies.push import PushPolicy
     from taketwo.policies.scripted.libero.policy import LiberoScriptedPolicy
     from taketwo.policies.scripted.policy import ScriptedPolicy
 
@@ -21,19 +23,24 @@ LIBERO = "libero"
 
 LIBERO_SUITE = "libero_object"
 
+PUSH_PREFIX = "push_"
+"""The environments' names go on with the object."""
+
 
 @dataclass(frozen=True)
 class ScriptedConfig:
-    """Waypoints for `gym_aloha`'s tasks and those of `libero_object`; needs no pictures and no training.
+    """Waypoints for `gym_aloha`, `libero_object` and push; needs no pictures and no training.
 
     Attributes:
         grasp_noise: standard deviation, in metres, of the grasp point's error along the object's x and y,
-            drawn anew for every attempt and each arm.
+            drawn anew for every attempt and each arm; for push of the place where each robot takes hold.
         tremor: standard deviation, in radians, of the noise added to each commanded joint angle in every step; for
-            LIBERO to each commanded turn of the hand, and times 0.5 m to each commanded shift.
+            LIBERO to each commanded turn of the hand, and times 0.5 m to each commanded shift; for push to each
+            commanded velocity, as a part of the largest.
         hesitation: probability per step, 0 to 1, that the arms stop for 0.2 to 0.8 s and dither on the spot.
-        skip_grasp_check: go on though the gripper may be empty, instead of trying the grasp again.
-        chunk_size: actions per answer; those after the first assume that the arms track and no grasp fails.
+        skip_grasp_check: go on though the gripper may be empty, instead of trying the grasp again; for push, though
+            the other robot may not be in its place.
+        chunk_size: actions per answer; those after the first assume that the arms track and no grasp fails; for push 1.
     """
 
     grasp_noise: float = 0.0
@@ -52,7 +59,7 @@ class ScriptedConfig:
         if self.chunk_size < 1:
             raise ConfigError(f"chunk_size must be 1 or more, not {self.chunk_size}")
 
-    def make(self, spec: EnvironmentSpec) -> ScriptedPolicy | LiberoScriptedPolicy:
+    def make(self, spec: EnvironmentSpec) -> ScriptedPolicy | LiberoScriptedPolicy | PushPolicy:
         """Build the one for the environment's task.
 
         Raises:
@@ -63,7 +70,16 @@ class ScriptedConfig:
             from taketwo.policies.scripted.libero.policy import LiberoScriptedPolicy
 
             return LiberoScriptedPolicy(self, spec.control_hz)
+        if spec.name.startswith(PUSH_PREFIX):
+            return self._make_for_push(spec)
         return self._make_for_aloha(spec)
+
+    def _make_for_push(self, spec: EnvironmentSpec) -> PushPolicy:
+        from taketwo.policies.push import PushPolicyConfig
+
+        if self.chunk_size != 1:
+            raise ConfigError(f"chunk_size must be 1 for push, not {self.chunk_size}")
+        return PushPolicyConfig(self.grasp_noise, self.tremor, self.hesitation, self.skip_grasp_check).make(spec)
 
     def _make_for_aloha(self, spec: EnvironmentSpec) -> ScriptedPolicy:
         from taketwo.policies.scripted.kinematics import SIDES, Arm, Side
@@ -73,7 +89,7 @@ class ScriptedConfig:
         if spec.name not in TASKS:
             tasks = " and ".join(TASKS)
             raise ConfigError(
-                f"the scripted policy does {LIBERO_SUITE} and aloha's {tasks}, not {spec.name}; "
+                f"the scripted policy does {LIBERO_SUITE}, push and aloha's {tasks}, not {spec.name}; "
                 "choose another --policy.type"
             )
         arms: dict[Side, Arm] = {side: Arm(side) for side in SIDES}

@@ -1,0 +1,1 @@
+"""What builds the simulators of the tests of `--env.type=isaac`."""
