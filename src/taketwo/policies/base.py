@@ -14,7 +14,6 @@ POLICIES = Registry(
     {
         "scripted": "taketwo.policies.scripted:ScriptedConfig",
         "remote": "taketwo.policies.remote:RemoteConfig",
-        "push": "taketwo.policies.push:PushPolicyConfig",
         "noop": "taketwo.policies.noop:NoopConfig",
         "random": "taketwo.policies.random:RandomConfig",
         "replay": "taketwo.policies.replay:ReplayConfig",
