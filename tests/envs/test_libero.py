@@ -1,21 +1,32 @@
 """The LIBERO environment in the real simulator, against LIBERO's own loop."""
 
 import gc
+import io
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from taketwo.envs.libero import LiberoConfig
+from taketwo.envs.libero.culling import BOX, Culling
 from taketwo.envs.libero.environment import INIT_STATE
+from taketwo.envs.libero.package import package_folder
+from taketwo.envs.libero.tasks import find_task, read_init_states
 from taketwo.errors import ConfigError, EnvironmentFault, RenderingError
+from taketwo.policies.openvla_conventions import Conventions
+from taketwo.policies.openvla_rest import OpenVLARestConfig
+from taketwo.policies.remote import RemoteConfig
 from taketwo.serving.environments import LiberoConfig as ServedLibero
 from taketwo.testing import check_env
+from taketwo.types import EpisodeInfo
 from tests.envs.libero_support import ASSETS, needs_libero
+from tests.support_server import actions_like, serving
 
 pytestmark = needs_libero
 
@@ -60,7 +71,7 @@ def test_the_adapter_keeps_the_contract():
 
 @pytest.fixture(scope="module")
 def usual(tmp_path_factory):
-    """An episode in LIBERO's own loop, and in ours with a look at a picture now and then."""
+    """An episode in LIBERO's own loop, and in ours with a look at a picture now and then; at last a server is asked."""
     folder = tmp_path_factory.mktemp("usual")
     sent = actions(8)
     np.save(folder / "actions.npy", sent)
@@ -76,32 +87,111 @@ def usual(tmp_path_factory):
             _ = results[-1].observation.images["agentview"].pixels
     pictures = {camera: results[-1].observation.images[camera].pixels for camera in CAMERAS}
     task = environment.snapshot()["task"]
+    with serving(actions_like(np.zeros(7))) as server:
+        policy = RemoteConfig(port=server.port, layout="libero").make(environment.spec)
+        policy.reset(EpisodeInfo(0, 7))
+        policy.infer(results[-1].observation)
+        policy.close()
     environment.close()
     command = [sys.executable, SUPPORT / "usual_loop.py", "libero_object", task, "2", "7"]
     surroundings = os.environ | {"TAKETWO_LIBERO_ASSETS": str(ASSETS)}
     subprocess.run([*command, folder / "actions.npy", folder / "out.npz"], env=surroundings, check=True, timeout=120)
-    return np.load(folder / "out.npz"), np.array(states), results, pictures
+    return SimpleNamespace(
+        theirs=np.load(folder / "out.npz"),
+        states=np.array(states),
+        results=results,
+        pictures=pictures,
+        request=server.requests[-1],
+        spec=environment.spec,
+    )
 
 
 def test_the_same_actions_lead_to_the_same_states_as_in_liberos_own_loop_bit_for_bit(usual):
-    theirs, states, results, _ = usual
-    assert np.array_equal(states, theirs["mujoco"])
-    assert [result.reward for result in results] == theirs["rewards"].tolist()
-    assert [result.success for result in results] == theirs["verdicts"].tolist()
+    assert np.array_equal(usual.states, usual.theirs["mujoco"])
+    assert [result.reward for result in usual.results] == usual.theirs["rewards"].tolist()
+    assert [result.success for result in usual.results] == usual.theirs["verdicts"].tolist()
 
 
 def test_the_state_is_of_the_very_instant_where_robosuites_observation_is_late(usual):
-    theirs, _, results, _ = usual
-    assert np.allclose(results[-1].observation.state, theirs["fresh_state"], rtol=0, atol=1e-12)
+    theirs = usual.theirs
+    assert np.allclose(usual.results[-1].observation.state, theirs["fresh_state"], rtol=0, atol=1e-12)
     late = np.abs(theirs["state"][-1] - theirs["fresh_state"]).max()
     assert late > 1e-5, "robosuite's own observation is not late any more: nothing has been tested here"
 
 
 @pytest.mark.parametrize("camera", CAMERAS)
 def test_pictures_are_robosuites_of_the_very_instant_turned_by_180_degrees(usual, camera):
-    theirs, _, _, pictures = usual
-    assert np.array_equal(pictures[camera], theirs[f"fresh_{camera}"][::-1, ::-1])
-    assert not np.array_equal(pictures[camera], theirs[camera][-1]), "robosuite's own is not late any more"
+    picture, theirs = usual.pictures[camera], usual.theirs
+    assert np.array_equal(picture, theirs[f"fresh_{camera}"][::-1, ::-1])
+    assert not np.array_equal(picture, theirs[camera][-1]), "robosuite's own is not late any more"
+
+
+def test_what_goes_over_the_wire_is_what_openpis_libero_client_would_send_of_this_instant(usual):
+    request, theirs = usual.request, usual.theirs
+    assert request.keys() == {"observation/image", "observation/wrist_image", "observation/state", "prompt"}
+    assert request["prompt"] == "pick up the alphabet soup and place it in the basket"
+    for key, camera in zip(("observation/image", "observation/wrist_image"), CAMERAS, strict=True):
+        assert request[key].shape == (224, 224, 3)
+        assert request[key].dtype == np.uint8
+        assert np.array_equal(request[key], theirs[f"sent_{camera}"])
+    assert request["observation/state"].dtype == theirs["fresh_state"].dtype == np.float64
+    assert np.allclose(request["observation/state"], theirs["fresh_state"], rtol=0, atol=1e-12)
+
+
+def test_openvla_is_shown_what_its_own_evaluation_makes_of_robosuites_picture(usual):
+    """`get_libero_image`: turned by 180 degrees, through JPEG as TensorFlow encodes it, and scaled by Lanczos."""
+    conventions = Conventions.of(OpenVLARestConfig(), usual.spec)
+    assert conventions.camera == "agentview"
+    turned = Image.fromarray(np.ascontiguousarray(usual.theirs["fresh_agentview"][::-1, ::-1]))
+    file = io.BytesIO()
+    turned.save(file, "JPEG", quality=95, subsampling="4:2:0")
+    expected = Image.open(file).resize((224, 224), Image.Resampling.LANCZOS)
+    assert np.array_equal(conventions.picture(usual.results[-1].observation), np.asarray(expected))
+
+
+OF_EACH_SUITE = [("libero_spatial", 7), ("libero_goal", 3), ("libero_10", 5), ("libero_90", 0)]
+"""A bowl on a stove, a drawer, a study, a kitchen; `libero_object` is what the rest is tested with."""
+
+
+@pytest.mark.parametrize(("suite", "task"), OF_EACH_SUITE)
+def test_tasks_of_every_suite_reset_and_step_as_robosuite_would(suite, task):
+    """Each control period against robosuite's own, from the same state."""
+    environment = LiberoConfig(suite=suite, task=task, quality="preview", **SMALL).make()
+    sent = actions(3, seed=task)
+    environment.reset(3, {INIT_STATE: 1})
+    result = played(environment, sent)[-1]
+    ours = physical_state(environment)
+    assert all(result.observation.images[camera].pixels.std() > 5 for camera in CAMERAS)
+    environment.reset(3, {INIT_STATE: 1})
+    for action in sent:
+        environment._simulation._domain.step(action)
+    assert np.array_equal(ours, physical_state(environment))
+    environment.close()
+
+
+def test_fixtures_and_drawers_are_where_liberos_own_environment_puts_them():
+    """A bowl in an open drawer: robosuite's samplers draw for the drawer, the cabinet and the bowl."""
+    task = find_task(package_folder(), "libero_spatial", 4)
+    ours = LiberoConfig(suite=task.suite, task=task.index, cameras=(), assets=ASSETS).make()
+    from libero.libero.envs.env_wrapper import ControlEnv
+
+    theirs = ControlEnv(bddl_file_name=str(task.bddl_file), use_camera_obs=False, has_offscreen_renderer=False)
+    theirs.seed(5)
+    theirs.reset()
+    theirs.set_init_state(read_init_states(task.init_states_file)[2])
+    ours.reset(9)  # what was before must not matter
+    ours.reset(5, {INIT_STATE: 2})
+    for _ in range(10):
+        theirs.step([0.0] * 6 + [-1.0])
+    for action in actions(3):
+        theirs.step(action.tolist())
+        ours.step(action)
+    model = theirs.sim.model._model
+    assert np.array_equal(ours._simulation.model.body_pos, model.body_pos)
+    assert np.array_equal(ours._simulation.model.body_quat, model.body_quat)
+    assert np.array_equal(physical_state(ours), theirs.get_sim_state())
+    theirs.close()
+    ours.close()
 
 
 def test_looking_makes_no_later_observation_late(soup):
@@ -182,11 +272,32 @@ def test_leaving_out_what_a_camera_does_not_see_changes_no_pixel(soup, size):
     assert np.array_equal(simulation.model.geom_group, before)
 
 
-def test_where_something_mirrors_nothing_is_left_out(drawer):
-    simulation = drawer._simulation
-    before = simulation.model.geom_group.copy()
-    with drawer._culling.unseen_hidden(simulation.data, "robot0_eye_in_hand", 48, 64):
-        assert np.array_equal(simulation.model.geom_group, before)
+def test_what_only_a_mirror_shows_is_drawn(drawer):
+    """The stove has a mirror. The wrist's camera sees in it what it does not see itself."""
+    drawer.reset(2)
+    simulation, culling = drawer._simulation, drawer._culling
+    (mirror,) = culling._mirrors
+    camera = simulation.model.camera("robot0_eye_in_hand").id
+    direct, seen = culling._in_view(simulation.data, camera, 1.0), culling._seen(simulation.data, camera, 1.0)
+    assert direct[mirror]
+    assert not seen.all()
+    assert (seen & ~direct).any()
+    for name in drawer.camera_names():
+        whole = drawer._renderer.render(simulation.data, name, 64, 64)[:, ::-1]
+        assert np.array_equal(drawer.render(name, 64, 64), whole)
+
+
+def test_where_two_things_could_mirror_nothing_is_left_out(drawer):
+    """MuJoCo lets the first one mirror; were it left out, the second one would."""
+    model = drawer._simulation.model
+    wood = next(geom for geom in range(model.ngeom) if model.geom_type[geom] == BOX and model.geom_group[geom] == 1)
+    reflecting, before = model.geom_matid.copy(), model.geom_group.copy()
+    model.geom_matid[wood] = model.geom_matid[drawer._culling._mirrors[0]]
+    try:
+        with Culling(model).unseen_hidden(drawer._simulation.data, "robot0_eye_in_hand", 48, 64):
+            assert np.array_equal(model.geom_group, before)
+    finally:
+        model.geom_matid[:] = reflecting
 
 
 def test_a_snapshot_goes_on_the_same_in_another_environment(drawer):
@@ -283,13 +394,6 @@ def test_objects_sizes_touches_and_the_goal_are_told(soup):
     assert set(extras["object_poses"]) == set(extras["object_boxes"])
 
 
-def test_it_runs_on_beyond_robosuites_horizon(soup):
-    soup.reset(0)
-    soup._simulation._domain.timestep = soup._simulation._domain.horizon - 1  # as if 999 steps had been taken
-    results = played(soup, [np.zeros(7)] * 3)
-    assert not any(result.terminated for result in results)
-
-
 def test_actions_of_another_size_are_refused(soup):
     with pytest.raises(EnvironmentFault, match=r"shape \(7,\), got \(8,\)"):
         soup.step(np.zeros(8))
@@ -356,5 +460,5 @@ def test_a_file_that_is_missing_among_the_assets_is_named(tmp_path):
 
 
 def test_an_unknown_camera_names_the_nearest():
-    with pytest.raises(ConfigError, match=r"'agentvew'.*'agentview'"):
+    with pytest.raises(ConfigError, match=r"^cameras: unknown camera 'agentvew'.*'agentview'"):
         LiberoConfig(cameras=("agentvew",), assets=ASSETS).make()

@@ -194,6 +194,7 @@ def test_a_camera_named_twice_is_refused():
 
 
 @needs_libero
-def test_an_initial_state_that_is_not_there_is_refused():
-    with pytest.raises(ConfigError, match=r"^init_state must be from 0 to 49, not 50$"):
-        LiberoConfig(init_state=50).make()
+@pytest.mark.parametrize("number", [50, -1])
+def test_an_initial_state_that_is_not_there_is_refused(number):
+    with pytest.raises(ConfigError, match=rf"^init_state must be from 0 to 49, not {number}$"):
+        LiberoConfig(init_state=number).make()

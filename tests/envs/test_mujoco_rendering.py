@@ -74,3 +74,19 @@ def test_a_renderer_draws_several_sizes_by_turns():
     assert [picture.shape[:2] for picture in pictures] == sizes
     assert np.array_equal(pictures[0], pictures[2]) and np.array_equal(pictures[1], pictures[3])
     ours.close()
+
+
+def test_a_renderer_that_is_dropped_takes_nothing_of_anothers_with_it():
+    """GL numbers its objects from one in each context: freed in another's, they would be that one's."""
+    model = mujoco.MjModel.from_xml_string(MODEL.format(scene=SCENES["directional light"]))
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    stays, dropped = MujocoRenderer(model), MujocoRenderer(model)
+    dropped.render(data, "above", 96, 128)
+    (canvas,) = dropped._canvases.values()
+    context = canvas._gl  # as a frame of a traceback may hold on to it, so that MuJoCo's objects would go first
+    picture = stays.render(data, "above", 96, 128)
+    del dropped, canvas
+    assert context._context is None
+    assert np.array_equal(stays.render(data, "above", 96, 128), picture)
+    stays.close()

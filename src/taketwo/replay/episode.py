@@ -31,6 +31,7 @@ class ReplayedEpisode:
         state_names: what its columns are called; numbers where the dataset does not say.
         trace: the simulator's states; None where there is none.
         seed: what the environment was reset with; None where it is not known.
+        init_state: number of the recorded initial state that it was reset to; None where there was none.
         outcome: how it ended; None where nobody said.
         success: what counted as success, as in `taketwo.session.config.SessionConfig`.
     """
@@ -44,6 +45,7 @@ class ReplayedEpisode:
     seed: int | None = None
     outcome: Outcome | None = None
     success: Literal["ever", "last"] = "ever"
+    init_state: int | None = None
 
     @classmethod
     def load(cls, dataset: Dataset, index: int) -> ReplayedEpisode:
@@ -72,11 +74,12 @@ class ReplayedEpisode:
             seed=note.seed if note is not None else None,
             outcome=Outcome(note.outcome) if note is not None and note.outcome in set(Outcome) else None,
             success=_success_rule(dataset.session_config(index)),
+            init_state=note.init_state if note is not None else None,
         )
 
     def elsewhere(self) -> ReplayedEpisode:
         """The same for an environment other than the one that it was recorded in: only the actions are of use."""
-        return replace(self, trace=None, seed=None, outcome=None)
+        return replace(self, trace=None, seed=None, outcome=None, init_state=None)
 
 
 def has_trace(dataset: Dataset, index: int) -> bool:

@@ -98,6 +98,7 @@ class AtItsStart:
         environment: Environment,
         done: Callable[[], bool],
         seed: int | None,
+        init_state: int | None,
         state: Mapping[str, Any] | None,
         name: str,
     ) -> None:
@@ -106,18 +107,20 @@ class AtItsStart:
         Args:
             done: whether the last action has been sent.
             seed: what to reset with; None for the session's.
+            init_state: number of the recorded initial state to reset to; None for none.
             state: what to restore after that, from `snapshot()`; None for nothing.
             name: what file names call it.
         """
         self._environment = environment
         self._done = done
         self._seed = seed
+        self._options = None if init_state is None else {"init_state": init_state}
         self._state = state
         self.spec = played_spec(environment.spec, name)
 
     def reset(self, seed: int, options: Mapping[str, Any] | None = None) -> Observation:
         """Go to where the episode began."""
-        observation = self._environment.reset(seed if self._seed is None else self._seed)
+        observation = self._environment.reset(seed if self._seed is None else self._seed, self._options)
         if self._state is None:
             return observation
         assert isinstance(self._environment, Snapshots)
@@ -138,8 +141,8 @@ class AtItsStart:
 
 
 def played_spec(spec: EnvironmentSpec, name: str) -> EnvironmentSpec:
-    """The same environment under another name, without a limit of its own."""
-    return replace(spec, name=name, max_episode_steps=None)
+    """The same environment under another name, without a limit of its own, and without a choice of initial states."""
+    return replace(spec, name=name, max_episode_steps=None, num_init_states=None)
 
 
 def check_ramp_speed(speed: float) -> None:

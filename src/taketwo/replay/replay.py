@@ -190,7 +190,9 @@ class Replay:
         seed = episode.seed if self.start is not Start.RAMPED else None
         exact = self.start is Start.RESTORED
         first = episode.trace.state(0) if exact and episode.trace is not None else None
-        placed = AtItsStart(self._environment, lambda: self._playback.done, seed, first, self.spec.name)
+        has_init_states = self._environment.spec.num_init_states is not None
+        init_state = episode.init_state if has_init_states else None
+        placed = AtItsStart(self._environment, lambda: self._playback.done, seed, init_state, first, self.spec.name)
         check = self._check()
         self._commands = Commands()
         session = Session(

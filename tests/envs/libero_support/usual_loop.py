@@ -3,8 +3,8 @@
     python usual_loop.py SUITE TASK_NAME INIT_STATE SEED ACTIONS.npy OUT.npz
 
 Writes, after the waiting and after each action, MuJoCo's state, and the state and the pictures that the loop is given,
-turned by 180 degrees as openpi's client does; at the end the same of the very instant, pictures as robosuite has them;
-and the rewards, the verdicts, and how many seconds the steps took.
+turned by 180 degrees as openpi's client does; at the end the same of the very instant, pictures as robosuite has them,
+and as openpi's client sends them; and the rewards, the verdicts, and how many seconds the steps took.
 """
 
 import math
@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from openpi_client import image_tools
 
 from taketwo.envs.libero.package import assets_folder, import_libero, package_folder
 from taketwo.envs.libero.tasks import read_init_states
@@ -57,6 +58,12 @@ def fresh_observation(env):
     return env.env._get_observations(force_update=True)
 
 
+def sent(observation, camera):
+    """The picture that openpi's client sends: `examples/libero/main.py`, with a `resize_size` of 224."""
+    turned = np.ascontiguousarray(observation[f"{camera}_image"][::-1, ::-1])
+    return image_tools.convert_to_uint8(image_tools.resize_with_pad(turned, 224, 224))
+
+
 def main(suite, task, init_state, seed, actions, out):
     package = package_folder()
     libero = import_libero(package, assets_folder(package, None))
@@ -87,6 +94,7 @@ def main(suite, task, init_state, seed, actions, out):
         seconds=seconds,
         fresh_state=state_of(fresh),
         **{f"fresh_{camera}": fresh[f"{camera}_image"] for camera in CAMERAS},
+        **{f"sent_{camera}": sent(fresh, camera) for camera in CAMERAS},
         **log.rows,
     )
     env.close()
