@@ -41,6 +41,7 @@ benchmark: setup-dev  ## Measure against openpi's client runtime; builds its env
 	$(BIN)/python benchmarks/dataset.py --markdown docs/performance.md
 	$(BIN)/python benchmarks/serving.py --markdown docs/performance.md
 	$(BIN)/python benchmarks/live.py --markdown docs/performance.md
+	$(BIN)/python benchmarks/libero_speed.py --markdown docs/performance.md
 
 setup: $(VENV)/run.stamp
 setup-dev: $(VENV)/dev.stamp
