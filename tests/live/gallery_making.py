@@ -8,6 +8,8 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from taketwo.datasets.sink import DatasetConfig
+from taketwo.envs.grid import WithGrid
+from taketwo.envs.several import Several
 from taketwo.live.config import LiveConfig
 from taketwo.live.gallery.page import GalleryPage
 from taketwo.recording.plain import plain
@@ -16,8 +18,10 @@ from taketwo.recording.video import VideoConfig
 from taketwo.session.commands import Commands
 from taketwo.session.config import SessionConfig
 from taketwo.session.loop import Session
+from taketwo.session.vector import VectorSession
 from taketwo.testing import PointEnvironment, SteeringController
 from taketwo.types import CameraSpec, Image
+from tests.session.vector_support import Each
 
 
 class TwoCameras(PointEnvironment):
@@ -72,6 +76,45 @@ def record(
     result = Session(environment, controller, settings, sinks, commands=commands, described_as=config).run()
     assert result.fault is None, result.fault
     shown = sum(episode.frames for episode in result.episodes)
+    file.complete(result, film.report(shown) if film else None, rows.report() if rows else None)
+    return file.path
+
+
+def record_vector(folder, *, num_envs=3, episodes=2, seed=0, shown_env=0, video=None, dataset=None, discard_at=None):
+    """The same with several points that step together; one of them is filmed."""
+    environment = Several([TwoCameras() for _ in range(num_envs)])
+    video = video or VideoConfig()
+    settings = SessionConfig(num_episodes=episodes, seed=seed)
+    config = {
+        "env": {"type": "point"},
+        "policy": {"type": "steering"},
+        "vector": {"num_envs": num_envs, "shown_env": shown_env},
+        "session": plain(asdict(settings)),
+        "video": plain(asdict(video)),
+        "dataset": {"root": str(dataset) if dataset else None, "repo_id": None},
+        "output_dir": str(folder),
+    }
+    grid = WithGrid(environment, shown_env)
+    file = SessionFile(folder, video.subsample)
+    film = video.make(grid.shown_spec, folder)
+    rows = DatasetConfig(root=dataset).make(environment.spec, 50.0) if dataset else None
+    commands = Commands()
+    controllers = [SteeringController(0.05 / (1 + env)) for env in range(num_envs)]
+    if discard_at is not None:
+        controllers[shown_env] = Discarding(commands, discard_at)
+    result = VectorSession(
+        grid,
+        Each(controllers),
+        settings,
+        [sink for sink in (file, rows) if sink is not None],
+        shown=[film] if film else [],
+        shown_env=shown_env,
+        shown_spec=grid.shown_spec,
+        commands=commands,
+        described_as=config,
+    ).run()
+    assert result.fault is None, result.fault
+    shown = sum(episode.frames for episode in result.episodes if episode.env == shown_env)
     file.complete(result, film.report(shown) if film else None, rows.report() if rows else None)
     return file.path
 

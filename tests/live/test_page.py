@@ -14,7 +14,7 @@ from taketwo.policies.scripted import ScriptedConfig
 from taketwo.session.config import SessionConfig
 from taketwo.session.events import EpisodeEnd, EpisodeStart, Intervention
 from taketwo.session.loop import Session
-from tests.live.gallery_making import TwoCameras, gallery_of, record
+from tests.live.gallery_making import TwoCameras, gallery_of, record, record_vector
 from tests.live.support import PATIENCE_S, live, until
 from tests.support import Keep
 
@@ -407,14 +407,15 @@ def recordings(tmp_path_factory):
     folder = tmp_path_factory.mktemp("outputs")
     record(folder / "data", episodes=4, seed=3, dataset=folder / "data/cube", environment=TwoCameras(), discard_at=3)
     record(folder / "plain", episodes=2, seed=7)
+    record_vector(folder / "several", shown_env=1, seed=9, dataset=folder / "several/points")
     with gallery_of(folder) as gallery:
         yield gallery.url.geturl()
 
 
-def open_session(tab, recordings, seed):
+def open_session(tab, recordings, seed, first="Episode 1"):
     tab.goto(recordings)
     tab.get_by_role("link").filter(has_text=f"seed {seed}").click()
-    expect(tab.get_by_role("region", name="Episode", exact=True)).to_contain_text("Episode 1")
+    expect(tab.get_by_role("region", name="Episode", exact=True)).to_contain_text(first)
 
 
 def episodes(tab):
@@ -423,10 +424,10 @@ def episodes(tab):
 
 def test_the_gallery_lists_sessions_and_finds_them_by_words(tab, recordings):
     tab.goto(recordings)
-    expect(tab.get_by_role("link").filter(has_text="seed")).to_have_count(2)
+    expect(tab.get_by_role("link").filter(has_text="seed")).to_have_count(3)
     tab.get_by_label("Filter sessions").fill("seed 7")
     expect(tab.get_by_role("link").filter(has_text="seed")).to_have_count(1)
-    expect(tab.get_by_role("status").filter(has_text="1 of 2 sessions")).to_be_visible()
+    expect(tab.get_by_role("status").filter(has_text="1 of 3 sessions")).to_be_visible()
 
 
 def test_an_episode_is_chosen_by_click_arrow_and_address_and_the_video_goes_there(tab, recordings):
@@ -490,3 +491,27 @@ def test_a_session_that_is_not_there_is_told_with_a_way_back(browser, recordings
         expect(tab.get_by_role("alert")).to_contain_text("This cannot be shown")
         tab.get_by_role("link", name="To the list of sessions").click()
         expect(tab.get_by_role("heading", name="Sessions")).to_be_visible()
+
+
+def test_episodes_of_several_environments_are_told_apart_and_each_has_its_video_and_plots(tab, recordings):
+    open_session(tab, recordings, seed=9, first="Environment 0, episode 1")
+    expect(episodes(tab)).to_have_count(6)
+    names = episodes(tab).evaluate_all("all => all.map((one) => one.ariaLabel.split(':')[0])")
+    assert names == [f"Environment {env}, episode {number}" for env in range(3) for number in (1, 2)]
+    source = "() => document.querySelector('video').currentSrc"
+    for k, inside in ((3, False), (5, True)):  # of environment 1, which was filmed, and of another
+        episodes(tab).nth(k).click()
+        expect(tab.get_by_role("region", name="Episode", exact=True)).to_contain_text(names[k])
+        wait_for(
+            tab, "() => document.querySelector('video').readyState >= 2 && !document.querySelector('video').seeking"
+        )
+        assert ("/points/" in tab.evaluate(source)) == inside
+        assert tab.evaluate("() => document.querySelector('video').currentTime") > 0.02
+        expect(tab.get_by_role("region", name="Action", exact=True)).to_be_visible()
+    chapters = tab.locator(".chapters .chapter")
+    expect(chapters).to_have_count(6)  # the file of the dataset's camera has them all
+    boxes = chapters.evaluate_all("all => all.map((one) => one.getBoundingClientRect().left)")
+    assert boxes == sorted(boxes)
+    head, mine = tab.locator(".chapter-line .here"), tab.locator(f".chapter[title^='{names[5]}']")
+    edge_px = 10  # of the gaps between chapters
+    until(lambda: abs(head.bounding_box()["x"] - mine.bounding_box()["x"]) < edge_px, "the playhead")

@@ -49,7 +49,7 @@ class Standing:
         under_way: actions of each episode under way, by environment.
         done_steps: actions of the finished episodes.
         steps: actions of the session so far.
-        frames: frames of the session so far.
+        frames: frames of the session so far; of several environments, of the one that has shown the most.
     """
 
     limits: SessionConfig
@@ -80,13 +80,13 @@ class Standing:
             case StepTaken():
                 self.under_way[event.env] = event.index + 1
                 self.steps = self.done_steps + sum(self.under_way.values())
-                self.frames = event.frame + 1
+                self.frames = max(self.frames, event.frame + 1)
                 self._mark()
             case EpisodeEnd(episode):  # it counts steps that were dropped for this sink, too
                 self.under_way[episode.env] = 0
                 self.done_steps += episode.steps
                 self.steps = self.done_steps + sum(self.under_way.values())
-                self.frames = episode.first_frame + episode.frames
+                self.frames = max(self.frames, episode.first_frame + episode.frames)
                 self.outcomes[episode.outcome] += 1
             case SessionEnd():
                 self.running = False

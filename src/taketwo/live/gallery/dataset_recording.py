@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -41,7 +43,7 @@ class DatasetRecording:
         tracks = Tracks(self.links.media)
         session = self._session
         with self.shelf.open(self.card) as dataset:
-            episodes = [self._plain(dataset, episode, tracks) for episode in dataset.episodes]
+            episodes = [self._plain(listed, dataset, tracks) for listed in self._listed(dataset)]
             config = session.config if session else {}
             signals = self.card.signals(session)
             overview = self._overview(dataset).plain()
@@ -76,6 +78,7 @@ class DatasetRecording:
             seed=seed if isinstance(seed, int) else None,
             started=self._started(dataset),
             outcomes=[judged(episode) for episode in dataset.episodes],
+            num_envs=1 + max((env_of(episode) for episode in dataset.episodes), default=0),
             duration_s=sum(episode.length for episode in dataset.episodes) / dataset.fps,
             has_video=bool(dataset.info.videos),
             has_signals=bool(dataset.episodes),
@@ -90,10 +93,21 @@ class DatasetRecording:
             return datetime.fromisoformat(note.started_at).timestamp()
         return (self.card.root / INFO).stat().st_mtime
 
-    def _plain(self, dataset: Dataset, episode: RecordedEpisode, tracks: Tracks) -> dict[str, Any]:
-        spans = list(tracks.of_dataset(self.shelf, self.card, episode.entry, episode.index))
-        rrd = self.links.rerun(self.id, episode.index, self.card, episode.index, (self.card.root.parent,))
-        return listed_of_dataset(episode, episode.index).plain(spans, rrd)
+    def _listed(self, dataset: Dataset) -> Sequence[Listed]:
+        """The episodes, environment by environment where there are several."""
+        several = any(env_of(episode) for episode in dataset.episodes)
+        counts: Counter[int] = Counter()
+        listed = []
+        for episode in dataset.episodes:
+            env = env_of(episode)
+            listed.append(listed_of_dataset(episode, episode.index, env if several else None, counts[env]))
+            counts[env] += 1
+        return sorted(listed, key=lambda listed: listed.env or 0)
+
+    def _plain(self, listed: Listed, dataset: Dataset, tracks: Tracks) -> dict[str, Any]:
+        spans = list(tracks.of_dataset(self.shelf, self.card, dataset.episodes[listed.index].entry, listed.index))
+        rrd = self.links.rerun(self.id, listed.index, self.card, listed.index, (self.card.root.parent,))
+        return listed.plain(spans, rrd)
 
 
 def judged(episode: RecordedEpisode) -> str:
@@ -105,14 +119,23 @@ def judged(episode: RecordedEpisode) -> str:
     return Outcome.SUCCESS.value if episode.success else Outcome.FAILURE.value
 
 
-def listed_of_dataset(episode: RecordedEpisode, index: int) -> Listed:
+def env_of(episode: RecordedEpisode) -> int:
+    """The number of its environment."""
+    return episode.note.env if episode.note else 0
+
+
+def listed_of_dataset(episode: RecordedEpisode, index: int, env: int | None, number: int) -> Listed:
     """An episode as only the dataset tells it.
 
     Args:
         index: that it gets in the list.
+        env: number of its environment, where several step together.
+        number: its number among those of its environment.
     """
     return Listed(
         index=index,
+        env=env,
+        episode=number,
         seed=episode.note.seed if episode.note else None,
         outcome=judged(episode),
         reason=episode.note.reason if episode.note else "",

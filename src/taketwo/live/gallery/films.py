@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +22,7 @@ class Film:
 
     Attributes:
         session: of all its episodes.
-        episodes: of single ones, by their index.
+        episodes: of single ones of the environment that is filmed, by their index.
     """
 
     session: Path | None = None
@@ -144,18 +145,18 @@ class FilmedPart:
 
 
 def filmed_parts(told: ToldSession) -> list[FilmedPart]:
-    """Where the episodes are, one for one; an episode ends where the next begins.
+    """Where the episodes of the environment that is filmed are, one for one; each ends where the next begins.
 
     An unfinished session does not tell where its last one ends: that follows from its steps, after which there is one
     more frame.
     """
-    starts = [episode.first_frame for episode in told.episodes]
+    shown = told.shown
+    starts = [episode.first_frame for episode in shown]
     if not starts:
         return []
+    last = starts[-1] + math.ceil((shown[-1].steps + 1) / told.subsample)
     if told.video is not None:
         last = told.video.frames
-    else:
-        last = starts[-1] - (-(told.episodes[-1].steps + 1) // told.subsample)
     return [FilmedPart(start, min(end, last)) for start, end in zip(starts, [*starts[1:], last], strict=True)]
 
 

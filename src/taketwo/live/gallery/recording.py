@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from taketwo.live.gallery.films import FilmedPart
 from taketwo.live.gallery.folder import NotInGalleryError, shown
 from taketwo.live.gallery.shelf import Card
 from taketwo.types import Outcome
@@ -49,6 +50,7 @@ class Overview:
 
     Attributes:
         started: Unix time, seconds.
+        num_envs: how many environments step together.
         note: what is wrong with it.
     """
 
@@ -61,6 +63,7 @@ class Overview:
     complete: bool = True
     reason: str | None = None
     outcomes: Sequence[str] = ()
+    num_envs: int = 1
     duration_s: float | None = None
     has_video: bool = False
     has_signals: bool = False
@@ -80,6 +83,7 @@ class Overview:
             "complete": self.complete,
             "reason": self.reason,
             "episodes": len(self.outcomes) - counts[Outcome.DISCARDED],
+            "num_envs": self.num_envs,
             "counts": dict(counts),
             "success_rate": counts[Outcome.SUCCESS] / attempts if attempts else None,
             "duration_s": self.duration_s,
@@ -115,23 +119,30 @@ class Listed:
     """An episode of an entry.
 
     Attributes:
-        index: its number in the session; a discarded take has that of the one that was kept in its place.
+        index: what addresses call it.
+        env: number of its environment, where several step together; None where there is but one.
+        episode: its number among those of its environment; a discarded take has that of the one that was kept in its
+            place.
         steps: actions applied.
-        first_frame: where it begins in the session's film, or in the dataset's rows.
+        first_frame: where it begins in the session's film, or in the dataset's rows; None where it is in neither.
         frames: how many it has there.
         number: its index in the dataset; None where that does not have it.
+        part: where it is in the session's film, if that shows it.
     """
 
     index: int
+    env: int | None
+    episode: int
     seed: int | None
     outcome: str
     reason: str
     steps: int
-    first_frame: int
-    frames: int
+    first_frame: int | None
+    frames: int | None
     prompts: Sequence[str]
     reward_max: float | None
     number: int | None
+    part: FilmedPart | None = None
 
     def plain(self, spans: Sequence[Mapping[str, Any]], rrd: str | None) -> dict[str, Any]:
         """As the list of episodes has it.
@@ -142,6 +153,8 @@ class Listed:
         """
         return {
             "index": self.index,
+            "env": self.env,
+            "episode": self.episode,
             "seed": self.seed,
             "outcome": self.outcome,
             "reason": self.reason,

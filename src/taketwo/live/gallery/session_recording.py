@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from taketwo.datasets.reader import Dataset, RecordedEpisode
 from taketwo.errors import DatasetError
-from taketwo.live.gallery.dataset_recording import listed_of_dataset
-from taketwo.live.gallery.films import Film, FilmRates, filmed_parts
+from taketwo.live.gallery.dataset_recording import env_of, listed_of_dataset
+from taketwo.live.gallery.films import Film, FilmedPart, FilmRates, filmed_parts
 from taketwo.live.gallery.folder import NotInGalleryError, shown
 from taketwo.live.gallery.links import Links
 from taketwo.live.gallery.recording import Listed, Overview, detail
@@ -87,6 +87,7 @@ class SessionRecording:
             complete=told.complete,
             reason=told.reason,
             outcomes=[episode.outcome for episode in told.episodes],
+            num_envs=told.num_envs,
             duration_s=self._duration_s,
             has_video=bool(self.film) or bool(card and card.info and card.info.videos),
             has_signals=card is not None and note is None,
@@ -113,30 +114,42 @@ class SessionRecording:
     def _control_hz(self) -> float | None:
         return self._film_fps * self.told.subsample if self._film_fps else None
 
-    def _listed(self, dataset: Dataset | None) -> Iterator[Listed]:
+    def _listed(self, dataset: Dataset | None) -> Sequence[Listed]:
+        """The episodes: as they came, or environment by environment, where their places in the list are their names."""
         numbers, others = self._matched(dataset)
-        for told, part, number in zip(self.told.episodes, filmed_parts(self.told), numbers, strict=True):
-            yield Listed(
-                index=told.index,
-                seed=told.seed,
-                outcome=told.outcome,
-                reason=told.reason,
-                steps=told.steps,
-                first_frame=part.start,
-                frames=part.frames,
-                prompts=told.prompts,
-                reward_max=told.reward_max,
-                number=number,
-            )
-        after = max((episode.index for episode in self.told.episodes), default=-1) + 1
-        for index, episode in enumerate(others, start=after):
-            yield listed_of_dataset(episode, index)
+        listed = [self._of_told(told, number) for told, number in zip(self.told.episodes, numbers, strict=True)]
+        for episode in others:
+            env = env_of(episode)
+            number = 1 + max((told.episode for told in listed if (told.env or 0) == env), default=-1)
+            listed.append(listed_of_dataset(episode, number, env if self._several else None, number))
+        if not self._several:
+            return listed
+        listed.sort(key=lambda episode: episode.env or 0)
+        return [replace(episode, index=index) for index, episode in enumerate(listed)]
+
+    def _of_told(self, told: ToldEpisode, number: int | None) -> Listed:
+        part = self._parts.get(id(told))
+        return Listed(
+            index=told.index,
+            env=told.env if self._several else None,
+            episode=told.index,
+            seed=told.seed,
+            outcome=told.outcome,
+            reason=told.reason,
+            steps=told.steps,
+            first_frame=part.start if part else None,
+            frames=part.frames if part else None,
+            prompts=told.prompts,
+            reward_max=told.reward_max,
+            number=number,
+            part=part,
+        )
 
     def _matched(self, dataset: Dataset | None) -> tuple[Sequence[int | None], Sequence[RecordedEpisode]]:
         """For each of the session's episodes its index in the dataset, and the session's episodes there that are left.
 
-        Both have them in the order in which they were recorded. A discarded one, and one without a step, is in no
-        dataset; others may have been deleted since.
+        Both have those of an environment in the order in which they were recorded. A discarded one, and one without a
+        step, is in no dataset; others may have been deleted since.
         """
         if dataset is None or self.recorded is None:
             return [None] * len(self.told.episodes), []
@@ -154,24 +167,32 @@ class SessionRecording:
             return listed.plain(spans, None)
         card, _ = self.recorded
         entry = dataset.episodes[listed.number].entry
-        spans += tracks.of_dataset(self.shelf, card, entry, listed.index, self._filmed if spans else ())
+        without = self._filmed if spans and not self._several else ()
+        spans += tracks.of_dataset(self.shelf, card, entry, listed.index, without)
         beside = (self.path.parent, card.root.parent)
         return listed.plain(spans, self.links.rerun(self.id, listed.index, card, listed.number, beside))
 
     def _film_spans(self, listed: Listed, tracks: Tracks) -> Iterator[dict[str, Any]]:
         fps = self._film_fps
-        if not fps or not listed.frames or listed.index not in self._told_indices:
+        part = listed.part
+        if not fps or part is None or not part.frames:
             return
         name = " + ".join(self._filmed) or UNKNOWN_CAMERA
         if self.film.session is not None:
-            end = listed.first_frame + listed.frames
-            yield tracks.span(name, self.film.session, listed.index, listed.first_frame / fps, end / fps)
-        elif listed.index in self.film.episodes and listed.outcome != Outcome.DISCARDED:  # its film was removed
-            yield tracks.span(name, self.film.episodes[listed.index], listed.index, 0.0, listed.frames / fps)
+            yield tracks.span(name, self.film.session, listed.index, part.start / fps, part.end / fps)
+        elif listed.episode in self.film.episodes and listed.outcome != Outcome.DISCARDED:  # its film was removed
+            yield tracks.span(name, self.film.episodes[listed.episode], listed.index, 0.0, part.frames / fps)
 
     @cached_property
-    def _told_indices(self) -> set[int]:
-        return {episode.index for episode in self.told.episodes}
+    def _parts(self) -> dict[int, FilmedPart]:
+        """Where the filmed episodes are in the film, by the identity of what was told of them."""
+        parts = filmed_parts(self.told)
+        return {id(told): part for told, part in zip(self.told.shown, parts, strict=True)}
+
+    @cached_property
+    def _several(self) -> bool:
+        """Whether several environments step together."""
+        return self.told.num_envs > 1
 
     @cached_property
     def _filmed(self) -> tuple[str, ...]:
@@ -186,7 +207,7 @@ def _is_same(told: ToldEpisode, episode: RecordedEpisode) -> bool:
     return (
         told.outcome != Outcome.DISCARDED
         and note is not None
-        and (note.seed, note.length, note.outcome) == (told.seed, told.steps, told.outcome)
+        and (note.env, note.seed, note.length, note.outcome) == (told.env, told.seed, told.steps, told.outcome)
     )
 
 

@@ -17,7 +17,12 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class ToldEpisode(msgspec.Struct, frozen=True):
-    """An episode, as `taketwo.recording.session_file.described` writes it."""
+    """An episode, as `taketwo.recording.session_file.described` writes it.
+
+    Attributes:
+        index: among the episodes of its environment.
+        env: number of its environment, where several step together.
+    """
 
     index: Count
     steps: Count
@@ -27,6 +32,7 @@ class ToldEpisode(msgspec.Struct, frozen=True):
     reason: str = ""
     reward_max: float | None = None
     prompts: list[str] = []
+    env: Count = 0
 
 
 class ToldVideo(msgspec.Struct, frozen=True):
@@ -57,6 +63,20 @@ class ToldSession(msgspec.Struct, frozen=True):
         """Every which frame was filmed."""
         kept = self.setting("video", "subsample")
         return kept if isinstance(kept, int) and kept > 0 else 1
+
+    @property
+    def num_envs(self) -> int:
+        """How many environments step together."""
+        told = self.setting("vector", "num_envs")
+        seen = 1 + max((episode.env for episode in self.episodes), default=0)
+        return max(int(told), seen) if isinstance(told, int) else seen
+
+    @property
+    def shown(self) -> list[ToldEpisode]:
+        """The episodes of the environment that is filmed, in order."""
+        told = self.setting("vector", "shown_env")
+        env = told if isinstance(told, int) else 0
+        return [episode for episode in self.episodes if episode.env == env]
 
     @property
     def seed(self) -> int | None:

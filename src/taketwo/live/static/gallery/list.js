@@ -56,7 +56,7 @@ function row(session) {
     h("span", { class: "who" }, h("strong", {}, sessionTitle(session)), h("span", { class: "quiet" }, facts.join(" · ")), session.note && h("span", { class: "note" }, session.note)),
     h("span", { class: "share" }, bar(session.counts), h("span", { class: "tally" }, ...tally(session.counts))),
     h("span", { class: "rate" }, h("strong", {}, attempts ? `${percent(session.success_rate)} %` : "–"), h("span", { class: "quiet" }, attempts ? `of ${count(attempts, "attempt")}` : "no attempts")),
-    h("span", { class: "when" }, h("span", {}, session.started ? DATE.format(session.started * 1000) : ""), h("span", { class: "quiet" }, [count(session.episodes, "episode"), session.duration_s ? clock(session.duration_s) : ""].filter(Boolean).join(", "))),
+    h("span", { class: "when" }, h("span", {}, session.started ? DATE.format(session.started * 1000) : ""), h("span", { class: "quiet" }, [count(session.episodes, "episode"), session.num_envs > 1 ? `${session.num_envs} environments` : "", session.duration_s ? clock(session.duration_s) : ""].filter(Boolean).join(", "))),
     h("span", { class: "has" }, ...[session.has_video && "video", session.has_signals && "plots", !session.complete && "incomplete"].filter(Boolean).map((word) => h("span", { class: "tag", "data-tag": word }, word)))));
 }
 

@@ -2,7 +2,7 @@
 import { h, setText } from "../shared/dom.js";
 import { clock, plain } from "../shared/format.js";
 import { recall, remember } from "../shared/storage.js";
-import { describeEpisode } from "../shared/strip.js";
+import { describeEpisode, episodeNumber } from "../shared/strip.js";
 
 export class Player {
   /**
@@ -18,7 +18,7 @@ export class Player {
     this._file = -1;
     this._episode = -1;
     this._next = 0;
-    this._video = h("video", { controls: true, preload: "auto", playsinline: true, muted: true, "aria-label": "Video of the session", on: { loadedmetadata: () => this._applyPending(), seeked: () => this._tell(), pause: () => this._tell() } });
+    this._video = h("video", { controls: true, preload: "auto", playsinline: true, muted: true, "aria-label": "Video of the session", on: { loadedmetadata: () => this._begin(), seeked: () => this._tell(), pause: () => this._tell() } });
     this._note = h("p", { class: "message" });
     this._chapters = h("ol", { class: "chapters", "aria-hidden": "true" }) // for the mouse; the strip is the same for keys;
     this._playhead = h("div", { class: "here", "aria-hidden": "true" });
@@ -81,6 +81,7 @@ export class Player {
       return this._showNote(this._session.videos.length ? "This episode has no video of this camera." : "No video was recorded.");
     }
     this._showNote(null);
+    this._select.value = this._session.videos[span.video].name;
     this._load(span.video);
     const length = span.end_s - span.start_s;
     // A little behind the edge: a seek to the very time of a picture may show the one before it.
@@ -96,6 +97,11 @@ export class Player {
     this._video.play().catch(() => {}); // the browser shows its own button where it does not allow this
   }
 
+  _begin() {
+    this._showChapters(); // the file may go on behind the last one
+    this._applyPending();
+  }
+
   _applyPending() {
     if (this._pending !== undefined) this._video.currentTime = this._pending;
     this._pending = undefined;
@@ -103,8 +109,16 @@ export class Player {
     this._tell();
   }
 
+  /** Of several environments only one is filmed: the others' episodes are in the dataset's videos. */
   _span(episode) {
-    return this._session.list[episode]?.spans.find(({ video }) => this._session.videos[video]?.name === this.videoName) ?? null;
+    const it = this._session.list[episode];
+    const span = it?.spans.find(({ video }) => this._session.videos[video]?.name === this.videoName);
+    return span ?? (it?.env == null ? null : it.spans[0]) ?? null;
+  }
+
+  /** Where it is in the file that is shown. */
+  _spanHere(episode) {
+    return this._session.list[episode]?.spans.find(({ video }) => video === this._file) ?? this._span(episode);
   }
 
   _load(file) {
@@ -117,7 +131,7 @@ export class Player {
   }
 
   _time() {
-    const span = this._span(this._episode);
+    const span = this._spanHere(this._episode);
     return span ? Math.max(0, (this._pending ?? this._video.currentTime) - span.start_s) : 0;
   }
 
@@ -136,7 +150,7 @@ export class Player {
     const now = this._video.currentTime;
     const inside = this._inFile().find(({ span }) => now >= span.start_s && now < span.end_s);
     if (inside) this._episode = inside.episode;
-    const span = this._span(this._episode);
+    const span = this._spanHere(this._episode);
     if (!span) return;
     const pictures = Math.floor((Math.min(now, span.end_s) - span.start_s) / this._picture() + 1e-6);
     const time = Math.max(0, pictures * this._picture());
@@ -145,11 +159,13 @@ export class Player {
     this._listener.onTime(this._episode, time);
   }
 
+  /** The episodes in the file that is shown, in its order. */
   _inFile() {
-    return this._session.list.flatMap((_, episode) => {
-      const span = this._span(episode);
+    const found = this._session.list.flatMap((_, episode) => {
+      const span = this._spanHere(episode);
       return span?.video === this._file ? [{ episode, span }] : [];
     });
+    return found.sort((one, other) => one.span.start_s - other.span.start_s);
   }
 
   _length() {
@@ -158,12 +174,20 @@ export class Player {
 
   _showChapters() {
     const chapters = this._inFile();
-    this._chapters.replaceChildren(...chapters.map(({ episode, span }) => {
+    const gap = (start, end) => {
+      const element = h("li", { class: "gap" });
+      element.style.flexGrow = String(end - start);
+      return end - start > this._picture() ? [element] : [];
+    };
+    let end = 0;
+    this._chapters.replaceChildren(...chapters.flatMap(({ episode, span }) => {
+      const before = gap(end, span.start_s);
+      end = span.end_s;
       const it = this._session.list[episode];
-      const chapter = h("li", { class: "chapter", "data-outcome": it.outcome, title: describeEpisode(it), on: { click: (event) => this._seekInChapter(event, episode, span) } }, String(it.index + 1));
+      const chapter = h("li", { class: "chapter", "data-outcome": it.outcome, title: describeEpisode(it), on: { click: (event) => this._seekInChapter(event, episode, span) } }, it.env == null ? String(episodeNumber(it)) : `Env ${it.env} · ${episodeNumber(it)}`);
       chapter.style.flexGrow = String(span.end_s - span.start_s);
-      return chapter;
-    }));
+      return [...before, chapter];
+    }), ...gap(end, this._video.duration || end));
     this._chapters.hidden = this._playhead.hidden = !chapters.length;
   }
 

@@ -6,7 +6,7 @@ import { showHeader } from "../shared/header.js";
 import { icon } from "../shared/icons.js";
 import { bindKeys } from "../shared/keys.js";
 import { countOutcomes, outcomeIcon, OUTCOMES, outcomeWord, successRate } from "../shared/outcomes.js";
-import { EpisodeChoice } from "../shared/strip.js";
+import { EpisodeChoice, episodeName } from "../shared/strip.js";
 import { configuration } from "./configuration.js";
 import { placeOf } from "./gallery.js";
 import { sessionTitle, sessionPlace } from "./list.js";
@@ -135,11 +135,11 @@ export class SessionPage {
   _showDetail(episode) {
     const facts = [
       ["Steps", String(episode.steps)], ["Seed", String(episode.seed)],
-      ["Best reward", fixed(episode.reward_max, 2)], ["Frames", String(episode.frames)],
-      ["First frame", String(episode.first_frame)], [episode.prompts?.length > 1 ? "Prompts" : "Prompt", episode.prompts?.join(" → ") || "none"],
+      ["Best reward", fixed(episode.reward_max, 2)], ["Frames", String(episode.frames ?? "not filmed")],
+      ["First frame", String(episode.first_frame ?? "not filmed")], [episode.prompts?.length > 1 ? "Prompts" : "Prompt", episode.prompts?.join(" → ") || "none"],
     ];
     this._detail.replaceChildren(
-      h("header", {}, h("h2", {}, `Episode ${episode.index + 1}`), h("span", { class: "end" }, outcomeWord(episode.outcome, 22))),
+      h("header", {}, h("h2", {}, episodeName(episode)), h("span", { class: "end" }, outcomeWord(episode.outcome, 22))),
       h("p", {}, episode.reason ?? ""),
       h("dl", { class: "facts" }, ...facts.map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text)))),
       episode.rrd ? h("a", { class: "button small", href: episode.rrd, download: true }, "Rerun recording (.rrd)") : "",
@@ -152,12 +152,12 @@ export class SessionPage {
   }
 
   _readouts() {
-    const { list, episodes, duration_s: duration, counts, control_hz: rate } = this._session;
+    const { list, episodes, num_envs: environments, duration_s: duration, counts, control_hz: rate } = this._session;
     const { successes, attempts, others } = successRate(counts);
     const readout = (name, figure, unit, more) => h("div", { class: "readout" }, h("dt", {}, name), h("dd", {}, h("span", { class: "figure" }, figure, unit && h("span", { class: "unit" }, unit)), h("span", { class: "more" }, more)));
     return h("dl", { class: "readouts" },
       readout("Success", attempts ? percent(successes / attempts) : "–", attempts ? "%" : "", [attempts ? successWords(successes, attempts) : "no attempts", ...others].join(", ")),
-      readout("Episodes", String(episodes), "", count(list.reduce((sum, { steps }) => sum + steps, 0), "step")),
+      readout("Episodes", String(episodes), "", [count(list.reduce((sum, { steps }) => sum + steps, 0), "step"), environments > 1 ? `in ${environments} environments` : null].filter(Boolean).join(", ")),
       readout("Duration", clock(duration), "", rate ? `at ${+rate.toFixed(2)} Hz` : ""));
   }
 }

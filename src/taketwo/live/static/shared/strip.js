@@ -6,13 +6,19 @@ import { outcomeIcon } from "./outcomes.js";
 const CELL_PX = 37;
 const EARLIER_PX = 92;
 
-/** Numbers for people begin at 1. */
+/** Numbers for people begin at 1. Where several environments step together, each counts its own. */
 export function episodeNumber(episode) {
-  return episode.index + 1;
+  return (episode.episode ?? episode.index) + 1;
+}
+
+/** Such as `Episode 2` or `Environment 1, episode 2`. */
+export function episodeName(episode) {
+  const number = episodeNumber(episode);
+  return episode.env == null ? `Episode ${number}` : `Environment ${episode.env}, episode ${number}`;
 }
 
 export function describeEpisode(episode) {
-  return `Episode ${episodeNumber(episode)}: ${episode.outcome} after ${count(episode.steps, "step")}${episode.reason ? ` (${episode.reason})` : ""}`;
+  return `${episodeName(episode)}: ${episode.outcome} after ${count(episode.steps, "step")}${episode.reason ? ` (${episode.reason})` : ""}`;
 }
 
 /** Those of a running session: the latest that fit in one line, the one under way, and those to come. */
@@ -68,33 +74,36 @@ export class EpisodeChoice {
   constructor(onChoose) {
     this.element = h("div", { class: "strip wraps", role: "group", "aria-label": "Episodes" });
     this._onChoose = onChoose;
+    /** @type {HTMLButtonElement[]} */
+    this._buttons = [];
   }
 
+  /** Those of one environment after the other, each with its number before them where there are several. */
   show(episodes, chosen, matches) {
-    this.element.replaceChildren(
-      ...episodes.map((episode, k) =>
-        h(
-          "button",
-          {
-            type: "button", class: matches(episode) ? "cell" : "cell out", title: describeEpisode(episode), "aria-label": describeEpisode(episode),
-            "aria-current": k === chosen && "true", tabindex: k === chosen ? 0 : -1, on: { click: () => this._onChoose(k) },
-          },
-          outcomeIcon(episode.outcome),
-          h("span", {}, String(episodeNumber(episode))),
-        ),
+    this._buttons = episodes.map((episode, k) =>
+      h(
+        "button",
+        {
+          type: "button", class: matches(episode) ? "cell" : "cell out", title: describeEpisode(episode), "aria-label": describeEpisode(episode),
+          "aria-current": k === chosen && "true", tabindex: k === chosen ? 0 : -1, on: { click: () => this._onChoose(k) },
+        },
+        outcomeIcon(episode.outcome),
+        h("span", {}, String(episodeNumber(episode))),
       ),
     );
+    const begins = (k) => episodes[k].env != null && episodes[k].env !== episodes[k - 1]?.env;
+    this.element.replaceChildren(...this._buttons.flatMap((button, k) => (begins(k) ? [h("span", { class: "whose", "aria-hidden": "true" }, `Env ${episodes[k].env}`), button] : [button])));
   }
 
   /** Mark another one as chosen, in view, with the focus if it was in the strip. */
   choose(chosen) {
     const focused = this.element.contains(document.activeElement);
-    [...this.element.children].forEach((button, k) => {
+    this._buttons.forEach((button, k) => {
       button.tabIndex = k === chosen ? 0 : -1;
       if (k === chosen) button.setAttribute("aria-current", "true");
       else button.removeAttribute("aria-current");
     });
-    const button = this.element.children[chosen];
+    const button = this._buttons[chosen];
     button?.scrollIntoView({ block: "nearest" });
     if (focused) button?.focus();
   }
