@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,6 +28,7 @@ from taketwo.session.events import (
     StepTaken,
     TerminalObservation,
 )
+from taketwo.session.lanes import Faults, Lane, Rollout
 from taketwo.session.loop import PAUSE_LOOK_S, LoopStats, SessionResult, reset_options
 from taketwo.session.patience import Patience, end_process
 from taketwo.session.punctuality import short_collections
@@ -93,63 +94,6 @@ class VectorController(Protocol):
     def decide(self, observations: Mapping[int, Observation]) -> Mapping[int, Decision]:
         """The actions for this step, by environment."""
         ...
-
-
-@dataclass
-class Rollout:
-    """An episode under way.
-
-    Attributes:
-        observation: the present one.
-        own_prompt: the one that the environment put into it.
-        began: when, in the clock's seconds.
-        unseen: whether there is no observation to show at its end: the first has not come yet, or the simulator does
-            not show the last.
-    """
-
-    info: EpisodeInfo
-    tally: Tally
-    observation: Observation
-    own_prompt: str | None = None
-    began: float = 0.0
-    unseen: bool = True
-
-
-@dataclass
-class Lane:
-    """One environment, over all its episodes.
-
-    Attributes:
-        frames: shown so far.
-        kept: episodes that count.
-        first: the first observation of an episode that it has begun by itself, and that is not gone into yet.
-        rollout: the episode under way; None between two.
-    """
-
-    env: int
-    frames: int = 0
-    kept: int = 0
-    first: Observation | None = None
-    rollout: Rollout | None = None
-
-
-@dataclass
-class Faults:
-    """What went wrong so far.
-
-    Attributes:
-        last: the one that ends the session, if it does.
-    """
-
-    allowed: int
-    count: int = 0
-    last: BaseException | None = field(default=None)
-
-    def add(self, fault: BaseException) -> None:
-        """Count one."""
-        self.count += 1
-        if self.count > self.allowed and self.last is None:
-            self.last = fault
 
 
 class VectorSession:
