@@ -25,7 +25,8 @@ from taketwo.live.page import LivePage
 from taketwo.session.commands import Commands
 from taketwo.session.config import SessionConfig
 from taketwo.session.events import Event, StepTaken
-from taketwo.session.loop import Session, SessionResult
+from taketwo.session.loop import Session
+from taketwo.session.result import SessionResult
 from taketwo.types import (
     CameraSpec,
     Decision,

@@ -17,7 +17,8 @@ from taketwo.policies.base import Policy
 from taketwo.recording.video import VideoConfig
 from taketwo.session.config import SessionConfig
 from taketwo.session.events import Event, StepTaken
-from taketwo.session.loop import Environment, Session, SessionResult
+from taketwo.session.loop import Environment, Session
+from taketwo.session.result import SessionResult
 from taketwo.session.sinks import Sink
 from taketwo.types import ActionChunk, EnvironmentSpec, EpisodeInfo, FloatArray, Observation, StepResult
 from workload import (

@@ -10,7 +10,7 @@ from taketwo import __version__
 from taketwo.errors import RecordingError
 from taketwo.recording.session_file import SessionFile
 from taketwo.session.events import EpisodeEnd
-from taketwo.session.loop import LoopStats, SessionResult
+from taketwo.session.result import LoopStats, SessionResult
 from taketwo.session.watchers import Drawn
 from taketwo.testing import check_sink
 from taketwo.types import Outcome

@@ -681,3 +681,28 @@ def test_episode_starts_come_before_anything_of_the_episode():
         kinds = [type(event) for event in own(keep.events, env)]
         assert kinds[0] is EpisodeStart
         assert kinds[-2:] == [TerminalObservation, EpisodeEnd]
+
+
+@pytest.mark.parametrize("metrics", [None, 1.0, {"ragged": [1, [2]]}, {"several": np.zeros(3)}, {3: "text"}])
+def test_what_is_no_metric_is_left_out(metrics):
+    class Tells(PointEnvironment):
+        def step(self, action):
+            return replace(super().step(action), info={"metrics": metrics, "speed": np.float32(2.0)})
+
+    result = run_vector(Several([Tells(), Tells()]), num_episodes=1, metrics=("speed", "nothing"))
+    assert result.fault is None
+    assert [episode.metrics for episode in result.episodes] == [{"speed": 2.0}, {"speed": 2.0}]
+
+
+def test_the_rate_is_kept_where_environments_begin_at_different_times():
+    clock = FakeClock()
+    began = clock.now()
+    run_vector(points(2), Each([Still(), Still()]), num_episodes=5, max_episode_steps=1, max_hz=10, clock=clock)
+    assert clock.now() - began >= 4 / 10 - 1e-9  # nobody waits for what follows the last
+
+
+def test_cut_off_episodes_do_not_keep_a_session_waiting_for_ever():
+    endless = SelfResetting(2, limit=10**9)
+    controller = Each([Still(), Still()])
+    result = run_vector(endless, controller, max_episode_steps=7, total_seconds=1)
+    assert "reached its 1 s" in result.reason

@@ -15,8 +15,8 @@ from taketwo.cli.progress import STYLES
 from taketwo.cli.tables import print_table
 from taketwo.cli.wording import said_count
 from taketwo.errors import one_line
-from taketwo.session.loop import LoopStats, SessionResult
 from taketwo.session.punctuality import KEPT_UP
+from taketwo.session.result import LoopStats, SessionResult
 from taketwo.session.tally import success_rate
 from taketwo.types import Episode, Outcome
 
@@ -126,8 +126,8 @@ def _table_of_environments(episodes: Sequence[Episode]) -> Table:
 
 
 def figures(episodes: Sequence[Episode], control_hz: float) -> list[tuple[str, str]]:
-    """Means over all attempts: when those that succeeded had done so, and whatever the environment tells of each."""
-    attempts = [episode for episode in episodes if episode.outcome.is_attempt]
+    """Means over all whole episodes: when those that succeeded had done so, and what the environment tells of each."""
+    attempts = [episode for episode in episodes if episode.outcome.is_attempt or episode.outcome is Outcome.UNJUDGED]
     times = [episode.steps / control_hz for episode in attempts if episode.outcome is Outcome.SUCCESS]
     values: dict[str, list[float]] = {FINISHED: times}
     for episode in attempts:

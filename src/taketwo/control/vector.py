@@ -108,7 +108,7 @@ class Table:
     def answer(self, env: int, observation: Observation) -> ActionChunk:
         """What was said to an observation, or to the same one with something put beside it on the way."""
         if env not in self._asked or self._asked[env].state is not observation.state:
-            self.ask({env: observation})
+            return self.together.infer({env: observation})[env]
         return self._answers[env]
 
 

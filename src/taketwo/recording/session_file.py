@@ -15,7 +15,7 @@ from taketwo.recording.naming import cannot_write, make_folder, replace_durably,
 from taketwo.recording.plain import to_json
 from taketwo.recording.video import video_frame
 from taketwo.session.events import EpisodeEnd, Event, SessionEnd, SessionStart
-from taketwo.session.loop import SessionResult
+from taketwo.session.result import SessionResult
 from taketwo.session.tally import success_rate
 from taketwo.types import Episode
 

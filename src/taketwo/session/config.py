@@ -18,7 +18,7 @@ class SessionConfig:
         seed_offset: how many episode seeds to leave out at the beginning; with resume as many as the dataset has had.
         num_episodes: end after this many episodes; of each environment, where several step together.
         total_seconds: end when the session has shown this many seconds at its control rate.
-        max_total_steps: end after this many actions.
+        max_total_steps: end after this many actions; of several environments, after the step that reaches it.
         max_episode_steps: actions per episode; the environment's own limit where not given.
         max_hz: actions per second in real time; 0 runs as fast as it goes.
         success: `ever` if the task stood solved at any step, `last` if it did at the last step.

@@ -60,6 +60,16 @@ class Endings:
             return Outcome.DISCARDED, self._commands.discard_reason
         return self.of_episode(tally, cut_short or self._commands.end_reason)
 
+    def of_error(self, error: BaseException) -> tuple[Ending, bool]:
+        """How an episode ends by an exception, and whether that is a fault.
+
+        It is none once the operator has asked to stop: whoever stops may close what a step waits for.
+        """
+        stopped = self._commands.stop_reason
+        if stopped is not None:
+            return (Outcome.STOPPED, f"{stopped}; then: {error}"), False
+        return (Outcome.FAULT, str(error) or type(error).__name__), True
+
     def with_mark(self, ending: Ending) -> Ending:
         """How a take ended, unless the operator says otherwise."""
         if self._commands.discard_reason is not None:

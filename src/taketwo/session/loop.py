@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 from taketwo.errors import (
@@ -32,9 +32,10 @@ from taketwo.session.events import (
 )
 from taketwo.session.patience import Patience, end_process
 from taketwo.session.punctuality import short_collections
+from taketwo.session.result import SessionResult, Times, result_of
 from taketwo.session.sinks import Sink
 from taketwo.session.tally import Tally
-from taketwo.session.watchers import Drawn, Watchers
+from taketwo.session.watchers import Watchers
 from taketwo.types import (
     Decision,
     EnvironmentSpec,
@@ -84,50 +85,6 @@ class Controller(Protocol):
     def decide(self, observation: Observation) -> Decision:
         """The action for this step."""
         ...
-
-
-@dataclass(frozen=True)
-class LoopStats:
-    """How the loop kept time.
-
-    Attributes:
-        overruns: steps that began late because the one before took too long.
-        jitter_ms_p50: how late steps began, median; None when the session was not paced.
-        jitter_ms_p99: the same, 99th percentile.
-        stalls: waits for an action that was not ready.
-        lost_s: time given up after delays too long to catch up with.
-        wall_s: from the first reset to the last episode's end, without pauses.
-        paused_s: how long the operator had it pause.
-        drawn: the pictures that were made for sinks, by camera.
-    """
-
-    overruns: int
-    jitter_ms_p50: float | None
-    jitter_ms_p99: float | None
-    stalls: int
-    lost_s: float
-    wall_s: float
-    paused_s: float = 0.0
-    drawn: Mapping[str, Drawn] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class SessionResult:
-    """What a session came to.
-
-    Attributes:
-        reason: why it ended.
-        fault: the exception that ended it, or None.
-        waited_s: per sink, how long the loop waited for it.
-        dropped: per sink, steps it did not get.
-    """
-
-    episodes: tuple[Episode, ...]
-    reason: str
-    fault: BaseException | None
-    loop: LoopStats
-    waited_s: Mapping[str, float]
-    dropped: Mapping[str, int]
 
 
 class Session:
@@ -193,25 +150,17 @@ class Session:
         self._on_hang(self._finish(str(fault), fault))
 
     def _finish(self, reason: str, fault: BaseException | None) -> SessionResult:
-        wall_s = self._clock.now() - self._began
+        times = Times(self._clock.now() - self._began, self._paused_s)
         self._watchers.publish(SessionEnd(reason))
         self._watchers.finish()
-        return SessionResult(
-            episodes=tuple(self._episodes),
-            reason=reason,
-            fault=fault or self._watchers.failure,
-            loop=LoopStats(
-                overruns=self._pacer.overruns,
-                jitter_ms_p50=self._pacer.jitter_ms(50),
-                jitter_ms_p99=self._pacer.jitter_ms(99),
-                stalls=self._controller.stalls,
-                lost_s=self._pacer.lost_s,
-                wall_s=wall_s - self._paused_s,
-                paused_s=self._paused_s,
-                drawn=self._watchers.drawn,
-            ),
-            waited_s=self._watchers.waited_s,
-            dropped=self._watchers.dropped,
+        return result_of(
+            self._episodes,
+            reason,
+            fault or self._watchers.failure,
+            pacer=self._pacer,
+            stalls=self._controller.stalls,
+            times=times,
+            watchers=[self._watchers],
         )
 
     def _run_episodes(self) -> tuple[str, BaseException | None]:
@@ -240,10 +189,8 @@ class Session:
             outcome, reason = Outcome.STOPPED, "interrupted by the operator"
         except Exception as error:
             log.debug("episode %d ends by a fault", info.index, exc_info=True)
-            if self._commands.stop_reason is not None:  # whoever stops may close what the step waits for
-                outcome, reason = Outcome.STOPPED, f"{self._commands.stop_reason}; then: {error}"
-            else:
-                fault, outcome, reason = error, Outcome.FAULT, str(error) or type(error).__name__
+            (outcome, reason), is_fault = self._endings.of_error(error)
+            fault = error if is_fault else None
         self._close(info, tally, (outcome, reason))
         return fault
 

@@ -20,7 +20,7 @@ class Patience:
     """Watches what an environment does, and gives it up where that takes too long."""
 
     def __init__(self, timeout_s: float | None, give_up: Callable[[EnvironmentFault], None]) -> None:
-        """Watch from now on, until `close`.
+        """Watch from now on, until its context ends.
 
         Args:
             timeout_s: how long anything may take; None waits without end.
@@ -48,7 +48,11 @@ class Patience:
         self._watchdog.close()
 
     def _on_timeout(self, what: str, _seconds: float) -> None:
-        self._give_up(EnvironmentFault(f"{what} has taken more than {self._timeout_s:g} s: it hangs, and is given up"))
+        fault = EnvironmentFault(f"{what} has taken more than {self._timeout_s:g} s: it hangs, and is given up")
+        try:
+            self._give_up(fault)
+        finally:
+            end_process(fault)  # the other thread waits for that
 
 
 def end_process(fault: BaseException | None) -> None:

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
-
 from taketwo.types import Decision, Episode, EpisodeInfo, Observation, Outcome, StepResult
 
 
@@ -89,15 +87,20 @@ class Tally:
 def metrics_of(told: Mapping[str, Any], named: Sequence[str] = ()) -> dict[str, float]:
     """The figures among what an environment tells of a step: all under `metrics`, and those that are named.
 
-    What is not there, no single number, or NaN is left out.
+    What is not there, no single number, or not finite is left out.
     """
-    values = {**told.get("metrics", {}), **{name: told[name] for name in named if name in told}}
-    numbers = {name: np.asarray(value) for name, value in values.items()}
-    return {
-        name: float(number.item())
-        for name, number in numbers.items()
-        if number.size == 1 and number.dtype.kind in "biuf" and not np.isnan(number.item())
-    }
+    own = told.get("metrics")
+    values = {**(own if isinstance(own, Mapping) else {}), **{name: told[name] for name in named if name in told}}
+    numbers = {str(name): _number(value) for name, value in values.items()}
+    return {name: number for name, number in numbers.items() if math.isfinite(number)}
+
+
+def _number(value: Any) -> float:
+    """A value as one number; NaN where it is none."""
+    try:
+        return float(value.item() if hasattr(value, "item") else value)
+    except (TypeError, ValueError, RuntimeError):  # the last one is PyTorch's, for several
+        return math.nan
 
 
 def success_rate(episodes: Iterable[Episode]) -> float | None:

@@ -29,9 +29,10 @@ from taketwo.session.events import (
     TerminalObservation,
 )
 from taketwo.session.lanes import Faults, Lane, Rollout
-from taketwo.session.loop import PAUSE_LOOK_S, LoopStats, SessionResult, reset_options
+from taketwo.session.loop import PAUSE_LOOK_S, reset_options
 from taketwo.session.patience import Patience, end_process
 from taketwo.session.punctuality import short_collections
+from taketwo.session.result import SessionResult, Times, result_of
 from taketwo.session.sinks import Sink
 from taketwo.session.tally import Tally
 from taketwo.session.watchers import Watchers
@@ -48,6 +49,8 @@ from taketwo.types import (
 )
 
 log = logging.getLogger(__name__)
+
+LONG_WAIT_STEPS = 1000
 
 
 class VectorEnvironment(Protocol):
@@ -155,6 +158,7 @@ class VectorSession:
         self._episodes: list[Episode] = []
         self._steps = 0
         self._begun = False
+        self._idle = 0  # steps in which all waited for a simulator to end an episode by itself
         self._began = self._paused_s = 0.0
 
     def run(self) -> SessionResult:
@@ -177,27 +181,19 @@ class VectorSession:
         self._on_hang(self._finish(str(fault)))
 
     def _finish(self, reason: str) -> SessionResult:
-        wall_s = self._clock.now() - self._began - self._paused_s
+        times = Times(self._clock.now() - self._began, self._paused_s)
         for watchers in (self._all, self._few):
             watchers.publish(SessionEnd(reason))
         for watchers in (self._all, self._few):
             watchers.finish()
-        return SessionResult(
-            episodes=tuple(self._episodes),
-            reason=reason,
-            fault=self._faults.last or self._failure(),
-            loop=LoopStats(
-                overruns=self._pacer.overruns,
-                jitter_ms_p50=self._pacer.jitter_ms(50),
-                jitter_ms_p99=self._pacer.jitter_ms(99),
-                stalls=self._controller.stalls,
-                lost_s=self._pacer.lost_s,
-                wall_s=wall_s,
-                paused_s=self._paused_s,
-                drawn={**self._all.drawn, **self._few.drawn},
-            ),
-            waited_s={**self._all.waited_s, **self._few.waited_s},
-            dropped={**self._all.dropped, **self._few.dropped},
+        return result_of(
+            self._episodes,
+            reason,
+            self._faults.last or self._failure(),
+            pacer=self._pacer,
+            stalls=self._controller.stalls,
+            times=times,
+            watchers=[self._all, self._few],
         )
 
     def _run_episodes(self) -> str:
@@ -239,7 +235,7 @@ class VectorSession:
 
     def _cut_short(self) -> str | None:
         """Why no further step may be taken, or None."""
-        return self._endings.of_session(self._steps, self._shown.frames)
+        return self._endings.of_session(self._steps + self._idle, self._shown.frames + self._idle)
 
     def _done(self, lane: Lane) -> bool:
         """Whether it has done its episodes."""
@@ -247,31 +243,35 @@ class VectorSession:
 
     def _begin_episodes(self) -> None:
         waiting = [lane for lane in self._lanes if lane.rollout is None and not self._done(lane)]
-        if self._environment.resets_itself and self._begun:
-            ready = {lane.env: lane.first for lane in waiting if lane.first is not None}
-            for env in ready:
-                self._open(self._lanes[env])
+        begins_itself = self._environment.resets_itself and self._begun
+        if begins_itself:
+            waiting = [lane for lane in waiting if lane.first is not None]
+        if waiting:
+            if self._begun:
+                self._pacer.wait()  # the last actions hold for their time, and resetting takes time of its own
+            self._begin_in(waiting, begins_itself)
+            self._pacer.start()
+        for lane in self._lanes:
+            lane.first = None  # of an episode that nobody waits for
+
+    def _begin_in(self, lanes: Sequence[Lane], begins_itself: bool) -> None:
+        if begins_itself:
+            ready = {lane.env: lane.first for lane in lanes if lane.first is not None}
+            for lane in lanes:
+                self._open(lane)
         else:
-            ready = self._reset(waiting)
+            ready = self._reset(lanes)
         for env, observation in ready.items():
             with self._alone(self._lanes[env]):
                 self._begin(self._lanes[env], observation)
-        for lane in self._lanes:
-            lane.first = None  # of an episode that nobody waits for
-        if ready:
-            self._pacer.start()
 
     def _reset(self, lanes: Sequence[Lane]) -> dict[int, Observation]:
-        """The first observations of new episodes; none where they could not be reset, which is their fault alone."""
-        if not lanes:
-            return {}
+        """The first observations of new episodes; none where resetting failed, which ends all that were to begin."""
         infos = [self._open(lane).info for lane in lanes]
         try:
             return self._reset_for(infos)
         except EnvironmentFault as fault:
-            self._faults.add(fault)
-            for lane in lanes:
-                self._cut_off(lane, (Outcome.FAULT, str(fault)))
+            self._cut_off_by(fault, lanes)
             return {}
 
     def _reset_for(self, infos: Sequence[EpisodeInfo]) -> dict[int, Observation]:
@@ -310,6 +310,8 @@ class VectorSession:
 
     def _step(self) -> None:
         under_way = {lane.env: lane.rollout for lane in self._lanes if lane.rollout is not None}
+        if not under_way:
+            self._wait_for_simulator()
         late_s = self._pacer.wait()
         now = self._clock.now()
         self._retry_if_asked()
@@ -327,7 +329,7 @@ class VectorSession:
                 rollout.unseen = env in step.unseen
                 fault = self._take(self._lanes[env], rollout, decisions[env], step.results[env], (now, late_s))
             if fault is not None:
-                self._end_by(self._lanes[env], fault)
+                self._cut_off_by(fault, [self._lanes[env]])
         for env, observation in step.begun.items():
             self._lanes[env].first = observation
 
@@ -352,6 +354,16 @@ class VectorSession:
         rollout.observation = result.observation
         return None
 
+    def _wait_for_simulator(self) -> None:
+        """Count a step that no episode has. There are some where a limit of ours has cut all of them."""
+        self._idle += 1
+        if self._idle == LONG_WAIT_STEPS:
+            log.warning(
+                "%d steps without an episode: the simulator begins the next ones when it has ended those that were cut "
+                "off by --session.max_episode_steps or by a command",
+                LONG_WAIT_STEPS,
+            )
+
     def _retry_if_asked(self) -> None:
         rollout, reason = self._shown.rollout, self._commands.take_retry()
         if rollout is None or reason is None:
@@ -366,8 +378,9 @@ class VectorSession:
         """Wait a moment, and let who comes now see where it stands."""
         rollout = self._shown.rollout
         if rollout is not None:
-            self._look(self._shown)
-            self._few.publish(Paused(self._shown.frames, rollout.observation))
+            with self._alone(self._shown):
+                self._look(self._shown)
+                self._few.publish(Paused(self._shown.frames, rollout.observation))
         began = self._clock.now()
         self._clock.sleep_until(began + PAUSE_LOOK_S)
         waited_s = self._clock.now() - began
@@ -425,23 +438,22 @@ class VectorSession:
         try:
             yield
         except (EnvironmentFault, RenderingError) as fault:
-            self._end_by(lane, fault)
-
-    def _end_by(self, lane: Lane, fault: BaseException) -> None:
-        self._faults.add(fault)
-        self._cut_off(lane, (Outcome.FAULT, str(fault) or type(fault).__name__))
+            self._cut_off_by(fault, [lane])
 
     def _end_all_by(self, error: Exception) -> None:
         """End every episode under way: what they have in common cannot go on."""
-        stopped = self._commands.stop_reason
-        if stopped is not None:  # whoever stops may close what the step waits for
-            self._stop_all(f"{stopped}; then: {error}")
-            return
-        self._faults.add(error)
-        if self._environment.resets_itself or self._failure() is not None:
+        is_fault = self._cut_off_by(error, self._lanes)
+        if is_fault and (self._environment.resets_itself or self._failure() is not None):
             self._faults.last = self._faults.last or error
-        for lane in self._lanes:
-            self._cut_off(lane, (Outcome.FAULT, str(error) or type(error).__name__))
+
+    def _cut_off_by(self, error: BaseException, lanes: Sequence[Lane]) -> bool:
+        """End episodes that cannot go on; returns whether that is a fault."""
+        ending, is_fault = self._endings.of_error(error)
+        if is_fault:
+            self._faults.add(error)
+        for lane in lanes:
+            self._cut_off(lane, ending)
+        return is_fault
 
     def _stop_all(self, reason: str) -> None:
         for lane in self._lanes:

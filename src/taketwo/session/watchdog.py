@@ -47,6 +47,7 @@ class Watchdog:
             on_timeout: called on the watchdog's thread, with what hangs and for how many seconds it has.
         """
         self.fired = False
+        self._leaving = threading.Lock()
         self._timeout_s = timeout_s or 0.0
         self._on_timeout = on_timeout
         self._section: Section | None = None
@@ -85,7 +86,7 @@ class Watchdog:
                 if outermost is not seen:
                     spent_s, looked = 0.0, outermost.began if outermost is not None else now
                 spent_s += min(now - looked, 2 * pause_s)
-                if section is not None and spent_s >= self._timeout_s:
+                if section is not None and spent_s >= self._timeout_s and self._holds(section):
                     break
                 self._set_last_resort()
                 seen, looked = outermost, now
@@ -103,8 +104,13 @@ class Watchdog:
         with contextlib.suppress(ValueError):  # there is no stderr
             faulthandler.dump_traceback_later(self._timeout_s + LAST_RESORT_S, exit=True, file=STDERR)
 
+    def _holds(self, section: Section) -> bool:
+        """Fire, unless it has been left in this very moment."""
+        with self._leaving:
+            self.fired = self._section is not None and self._section.outermost is section.outermost
+        return self.fired
+
     def _fire(self, what: str, seconds: float) -> None:
-        self.fired = True
         try:
             self._on_timeout(what, seconds)
         except Exception:
@@ -137,4 +143,5 @@ class Section:
         watchdog._section = self  # last, since the other thread may look at any time
 
     def __exit__(self, *_: object) -> None:
-        self._watchdog._section = self._outer
+        with self._watchdog._leaving:
+            self._watchdog._section = self._outer
