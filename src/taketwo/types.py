@@ -281,12 +281,14 @@ class EpisodeInfo:
         seed: 32-bit seed for the environment and, through a stream of its own, the policy.
         env: number of its environment, where several step together.
         init_state: number of the recorded initial state that it begins from, where there are some.
+        seeded: whether its environment begins it by the seed; not where a simulator goes on by itself.
     """
 
     index: int
     seed: int
     env: int = 0
     init_state: int | None = None
+    seeded: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +306,7 @@ class Episode:
         prompts: the instructions that its observations carried, in order, each change once.
         env: number of its environment, where several step together; `index` and `first_frame` count its own.
         init_state: number of the recorded initial state that it began from, where there are some.
+        seeded: whether its environment began it by the seed; not where a simulator went on by itself.
         metrics: figures of the episode by name, as the environment told them at its end.
     """
 
@@ -323,4 +326,5 @@ class Episode:
     prompts: tuple[str, ...] = ()
     env: int = 0
     init_state: int | None = None
+    seeded: bool = True
     metrics: Mapping[str, float] = field(default_factory=dict)

@@ -65,6 +65,7 @@ def test_the_final_file_tells_everything(tmp_path):
         "reason": "told so",
         "env": 0,
         "init_state": None,
+        "seeded": True,
         "metrics": {},
         "terminated": True,
         "truncated": False,

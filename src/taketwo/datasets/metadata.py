@@ -363,6 +363,7 @@ class EpisodeNote:
         salvaged: whether it was cut short by a crash and mended.
         env: number of its environment, where several stepped together.
         init_state: number of the recorded initial state that it began from, where there are some.
+        seeded: whether its environment began it by the seed; not where a simulator went on by itself.
     """
 
     index: int
@@ -382,6 +383,7 @@ class EpisodeNote:
     salvaged: bool = False
     env: int = 0
     init_state: int | None = None
+    seeded: bool = True
 
     def to_line(self) -> str:
         """As a line of the file."""

@@ -85,6 +85,7 @@ class Recorder:
             self._settings.paced,
             env=episode.env,
             init_state=episode.init_state,
+            seeded=episode.seeded,
         )
         self._times, self._interventions, self._traced = [], 0, False
         self._take = self._writer.begin(header, self._encoders)
@@ -172,6 +173,7 @@ class Recorder:
             traced=self._traced,
             env=episode.env,
             init_state=episode.init_state,
+            seeded=episode.seeded,
         )
 
 

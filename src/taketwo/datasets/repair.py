@@ -199,6 +199,7 @@ def _measure(info: Info, take: UnfinishedTake) -> tuple[EpisodeNote, dict[str, S
         salvaged=True,
         env=header.env,
         init_state=header.init_state,
+        seeded=header.seeded,
     )
     return note, pictures
 

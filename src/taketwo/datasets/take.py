@@ -73,6 +73,7 @@ class TakeHeader:
         paced: whether the session runs by the clock.
         env: number of the environment, where several step together.
         init_state: number of the recorded initial state, where there are some.
+        seeded: whether the environment begins it by the seed.
     """
 
     episode: int
@@ -82,6 +83,7 @@ class TakeHeader:
     paced: bool = False
     env: int = 0
     init_state: int | None = None
+    seeded: bool = True
 
     @classmethod
     def load(cls, folder: Path) -> TakeHeader:

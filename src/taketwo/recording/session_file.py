@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,28 +20,39 @@ from taketwo.session.tally import success_rate
 from taketwo.types import Episode
 
 
+AT_ONCE = 64
+"""Up to so many episodes each is written when it ends."""
+
+EVERY_S = 1.0
+"""Beyond, the file is written no more often than this: it is as long as there are episodes."""
+
+
 class SessionFile:
     """Writes `session.json`, or `session_2.json` and so on where there is one.
 
-    It is written anew after each episode, so that a session that is killed leaves what was done, with
-    `complete` false.
+    It is written anew after each episode, or in time where there are many, so that a session that is killed leaves
+    what was done, with `complete` false.
     """
 
     name = "session file"
     lossless = True
     required = True
 
-    def __init__(self, folder: Path, subsample: int = 1) -> None:
+    def __init__(self, folder: Path, subsample: int = 1, now: Callable[[], float] = time.monotonic) -> None:
         """Nothing is written until the session starts.
 
         Args:
             subsample: the video's, for the episodes' places in it.
+            now: gives seconds.
         """
         self.path: Path | None = None
         self._folder = folder
         self._subsample = subsample
         self._episodes: list[Episode] = []
+        self._now = now
         self._began = 0.0
+        self._written_at = 0.0
+        self._untold = False  # whether there is an episode that the file lacks
         self._content: dict[str, Any] = {}
 
     def cameras(self, frame: int) -> Collection[str]:
@@ -59,13 +70,16 @@ class SessionFile:
                 self._start(event)
             case EpisodeEnd(episode):
                 self._episodes.append(episode)
+                self._untold = True
             case SessionEnd(reason):
                 self._content["reason"] = reason
-            case _:
-                return
-        wall_s = time.monotonic() - self._began
-        self._content |= summary(self._episodes, self._subsample, wall_s)
-        self._write()
+        if isinstance(event, SessionStart | SessionEnd) or (self._untold and self._may_write()):
+            self._content |= summary(self._episodes, self._subsample, self._now() - self._began)
+            self._write()
+            self._untold, self._written_at = False, self._now()
+
+    def _may_write(self) -> bool:
+        return len(self._episodes) <= AT_ONCE or self._now() - self._written_at >= EVERY_S
 
     def complete(
         self,
@@ -109,7 +123,7 @@ class SessionFile:
     def _start(self, event: SessionStart) -> None:
         make_folder(self._folder)
         self.path = reserve(self._folder, "session", ".json")
-        self._began = time.monotonic()
+        self._began = self._now()
         self._content = {
             "complete": False,
             "reason": None,
@@ -167,5 +181,6 @@ def described(episode: Episode, subsample: int) -> dict[str, Any]:
         "first_frame": video_frame(episode.first_frame, subsample),
         "env": episode.env,
         "init_state": episode.init_state,
+        "seeded": episode.seeded,
         "metrics": episode.metrics,
     }

@@ -71,7 +71,7 @@ class ReplayedEpisode:
             states=states,
             state_names=dataset.info.features[STATE].dimension_names if has_states else (),
             trace=trace,
-            seed=note.seed if note is not None else None,
+            seed=note.seed if note is not None and note.seeded else None,
             outcome=Outcome(note.outcome) if note is not None and note.outcome in set(Outcome) else None,
             success=_success_rule(dataset.session_config(index)),
             init_state=note.init_state if note is not None else None,

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from taketwo.datasets.trace import Trace
 from taketwo.datasets.video_files import join_videos
-from taketwo.envs.base import EnvironmentConfig, Renders
+from taketwo.envs.base import MakesOne, Renders
 from taketwo.errors import EnvironmentFault, RenderingError, TakeTwoError, blaming, one_line
 from taketwo.recording.encoder import FragmentedMp4, H264Encoder
 from taketwo.recording.naming import cannot_write, make_folder, reserve
@@ -135,7 +135,7 @@ def restore(environment: Drawable, trace: Trace, number: int) -> None:
 
 
 def film(
-    config: EnvironmentConfig,
+    config: MakesOne,
     environment: Drawable,
     scenes: Sequence[Scene],
     shot: Shot,
@@ -230,7 +230,7 @@ def _unless_stopped(states: Iterable[int], stopped: Callable[[], bool]) -> Itera
 
 
 def _film_parts(
-    config: EnvironmentConfig,
+    config: MakesOne,
     environment: Drawable,
     parts: Sequence[Part],
     shot: Shot,
@@ -274,7 +274,7 @@ def _film_here(environment: Drawable, parts: Sequence[Part], shot: Shot, stopped
 
 @contextmanager
 def _filming_elsewhere(
-    config: EnvironmentConfig, parts: Sequence[Part], shot: Shot, workers: int, stopped: Callable[[], bool]
+    config: MakesOne, parts: Sequence[Part], shot: Shot, workers: int, stopped: Callable[[], bool]
 ) -> Iterator[Iterator[Part]]:
     # Processes that are forked off would share the parent's GL context, which no driver takes well.
     context = multiprocessing.get_context("spawn")
@@ -317,14 +317,14 @@ def _ignoring_interrupts() -> Iterator[None]:
 class _Worker:
     """What a process that draws keeps from part to part."""
 
-    config: EnvironmentConfig
+    config: MakesOne
     shot: Shot
     stop: Any
     environment: Any = None
     trace: tuple[Path, Trace] | None = None
 
 
-def _begin_worker(config: EnvironmentConfig, shot: Shot, stop: Any) -> None:
+def _begin_worker(config: MakesOne, shot: Shot, stop: Any) -> None:
     _Worker.config, _Worker.shot, _Worker.stop = config, shot, stop
     os.environ.setdefault("LP_NUM_THREADS", "0")  # the cores are taken by the other workers already
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -80,6 +80,7 @@ class Tally:
             prompts=tuple(self.prompts),
             env=info.env,
             init_state=info.init_state,
+            seeded=info.seeded,
             metrics=metrics_of(self.told, metrics),
         )
 

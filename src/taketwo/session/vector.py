@@ -288,7 +288,8 @@ class VectorSession:
         init_state = None
         if self._environment.spec.num_init_states is not None:  # each another, round by round
             init_state = number * len(self._lanes) + lane.env
-        return EpisodeInfo(lane.kept, seed, lane.env, init_state)
+        seeded = not (self._environment.resets_itself and self._begun)
+        return EpisodeInfo(lane.kept, seed, lane.env, init_state, seeded)
 
     def _open(self, lane: Lane) -> Rollout:
         info, tally = self._info(lane), Tally(first_frame=lane.frames)
