@@ -49,6 +49,9 @@ class Plan:
     dummy_steps: int = 200
 
 
+FIGURES = {"step_ms": "a step", "between_ms": "between episodes", "first_ms": "until the first step"}
+"""What is measured of the dummies."""
+
 QUICK = Plan(rounds=1, episodes=8, dummy_rounds=1, dummy_episodes=4, dummy_steps=100)
 
 
@@ -107,48 +110,46 @@ def _rows(measured: dict[str, Any]) -> list[Row]:
     rows = []
     if "cores" in measured:
         rows += [
-            _cores("40 ALOHA episodes, two workers against one", measured["cores"], "two workers", "one worker", 0.6),
-            _cores("the same on Ray against local workers", measured["cores"], "two Ray workers", "two workers", 1.1),
+            _cores("ALOHA, two workers against one", measured["cores"], "two workers", "one worker", "command_s", 0.6),
+            _cores("ALOHA, Ray against local", measured["cores"], "two Ray workers", "two workers", "run_s", 1.1),
         ]
     if "dummies" in measured:
         dummies = measured["dummies"]
         video, plain = "vla-eval, recording and video", "vla-eval, recording"
         rows += [
-            _dummies("a step, numbers and video recorded", dummies, "taketwo collect", video, "step_ms", 0.2),
-            _dummies("a step, results recorded; vla-eval rows, too", dummies, "taketwo eval", plain, "step_ms", 0.2),
+            _dummies("a step, numbers and video", dummies, "taketwo collect", video, "step_ms", 0.2),
+            _dummies("a step, results; vla-eval rows, too", dummies, "taketwo eval", plain, "step_ms", 0.2),
+            _dummies("between episodes, numbers and video", dummies, "taketwo collect", video, "between_ms", 1.0),
             _dummies(
-                "between episodes, numbers and video recorded", dummies, "taketwo collect", video, "between_ms", 1.0
-            ),
-            _dummies(
-                "between episodes, results recorded; vla-eval rows, too",
-                dummies,
-                "taketwo eval",
-                plain,
-                "between_ms",
-                1.0,
+                "between episodes, results; vla-eval rows, too", dummies, "taketwo eval", plain, "between_ms", 1.0
             ),
         ]
     return rows
 
 
-def _cores(what: str, turns: list[dict[str, Any]], ours: str, theirs: str, target: float) -> Row:
-    seconds = {name: statistics.median(turn[name]["command_s"] for turn in turns) for name in (ours, theirs)}
-    ratio = statistics.median(turn[ours]["command_s"] / turn[theirs]["command_s"] for turn in turns)
-    sides = f"{seconds[ours]:.1f} s", f"{seconds[theirs]:.1f} s"
-    return Row(what, *sides, f"{ratio:.2f} x", f"<= {target:g} x", ratio <= target)
+def _cores(what: str, turns: list[dict[str, Any]], ours: str, theirs: str, figure: str, target: float) -> Row:
+    pairs = [(turn[ours][figure], turn[theirs][figure]) for turn in turns]
+    ratio = statistics.median(a / b for a, b in pairs)
+    a, b = (f"{statistics.median(side):.1f} s" for side in zip(*pairs, strict=True))
+    return Row(what, a, b, f"{ratio:.2f} x", f"<= {target:g} x", ratio <= target)
 
 
 def _dummies(what: str, turns: dict[str, Any], ours: str, theirs: str, figure: str, target: float) -> Row:
     pairs = [(a[figure], b[figure]) for a, b in zip(turns[ours], turns[theirs], strict=True)]
     ratio = statistics.median(a / b for a, b in pairs)
-    sides = (f"{statistics.median(side):.2f} ms" for side in zip(*pairs, strict=True))
-    return Row(what, *sides, f"{ratio:.2f} x", f"<= {target:g} x", ratio <= target)
+    a, b = (f"{statistics.median(side):.2f} ms" for side in zip(*pairs, strict=True))
+    return Row(what, a, b, f"{ratio:.2f} x", f"<= {target:g} x", ratio <= target)
 
 
-def _lines(turns: dict[str, Any]) -> list[tuple[str, str, str]]:
+def _outside_s(measured: dict[str, Any], name: str) -> float:
+    """What the command takes besides the run itself."""
+    return float(statistics.median(turn[name]["command_s"] - turn[name]["run_s"] for turn in measured["cores"]))
+
+
+def _lines(turns: dict[str, Any]) -> list[tuple[str, ...]]:
     """Every contender's median step and gap."""
     return [
-        (name, *(f"{statistics.median(turn[figure] for turn in of):.2f} ms" for figure in ("step_ms", "between_ms")))
+        (name, *(f"{statistics.median(turn[figure] for turn in of):.2f} ms" for figure in FIGURES))
         for name, of in turns.items()
     ]
 
@@ -181,7 +182,7 @@ def _print(rows: list[Row], measured: dict[str, Any], machine: str) -> None:
         table.add_row(row.what, row.ours, row.theirs, row.result, row.target, verdict)
     console.print(table)
     if "dummies" in measured:
-        table = Table("dummies", "a step", "between episodes")
+        table = Table("dummies", *FIGURES.values())
         for line in _lines(measured["dummies"]):
             table.add_row(*line)
         console.print(table)
@@ -197,16 +198,20 @@ def _markdown(rows: list[Row], measured: dict[str, Any], machine: str, plan: Pla
             f"| {'yes' if row.met else '**no**'} |"
             for row in rows
         ),
+        figures=" | ".join(FIGURES.values()),
         dummies="\n".join(f"| {' | '.join(line)} |" for line in _lines(measured["dummies"])),
         ours=ours,
         theirs=theirs,
         rounds=plan.rounds,
         episodes=plan.episodes,
         steps=measured["cores"][0]["one worker"]["steps"] // plan.episodes,
+        ray_s=_outside_s(measured, "two Ray workers"),
+        local_s=_outside_s(measured, "two workers"),
         dummy_rounds=plan.dummy_rounds,
         dummy_episodes=plan.dummy_episodes,
         dummy_steps=plan.dummy_steps,
         size=fleet_against.PICTURE_SIZE,
+        grain=fleet_against.GRAIN,
     )
 
 
@@ -223,22 +228,26 @@ on: {machine}.
 |---|---|---|---|---|---|
 {lines}
 
-| dummies | a step | between episodes |
-|---|---|---|
+| dummies | {figures} |
+|---|---|---|---|
 {dummies}
 
 - taketwo: {ours}. vla-eval: {theirs}, in an environment of its own.
 - ALOHA: {episodes} episodes of `taketwo collect` with the scripted policy, {steps} steps in the mean, one camera of
-  224 x 224 in preview quality, into one dataset; the whole command, from its start to the merged dataset, in {rounds}
-  rounds. Results and the hashes of every episode's states and actions are compared, and the run fails if they differ.
-  The Ray cluster is on the same machine and stands before the command begins.
+  224 x 224 in preview quality, into one dataset, in {rounds} rounds. Results and the hashes of every episode's states
+  and actions are compared, and the benchmark fails if they differ. Two workers against one: the whole command, from its
+  start to the merged dataset. Ray against local: the run, from the first worker's start to the last result. Importing,
+  connecting, merging and the report take {ray_s:.1f} s more with Ray and {local_s:.1f} s without. The Ray cluster is on
+  the same machine and stands before the command begins.
 - Dummies: an environment and a model that do nothing on both sides, so what is left is the harness. Contenders take
   turns in {dummy_rounds} rounds of {dummy_episodes} episodes of {dummy_steps} steps, each by its own command:
   `taketwo collect`, `taketwo eval`, `vla-eval run --no-docker`. Figures are medians, ratios the medians of the rounds'.
 - A step: from one call of the environment's `step` to the next. Between episodes: from the last step of one to the
-  first step of the next; what ends a recording and begins the next one is in it. Starting processes is in neither.
+  first step of the next; what ends a recording and begins the next one is in it. Starting the
+  command and its processes is in neither, and lasts until the first step.
 - Each side has its model in a process of its own behind its own wire and asks it in every step, with one picture of
-  {size} x {size} and 14 numbers; `in process` is taketwo without a wire. The pictures were drawn by ALOHA beforehand.
+  {size} x {size} and 14 numbers; `in process` is taketwo without a wire. The pictures were drawn by ALOHA beforehand,
+  with grain of {grain:g} grey levels, with which they take as long to pack as LIBERO's; `smooth pictures` are without.
   vla-eval sends PNG and has no flag for anything else; `raw pictures` changes that from within its benchmark.
 - Recording: vla-eval's rows have reward, done, success, action and state, as its LIBERO's do, and go to SQLite when an
   episode ends; with `--record-video`, there is an MP4 file too. `taketwo collect` writes a LeRobot dataset of all

@@ -23,6 +23,11 @@ from fleet_still import install
 HERE = Path(__file__).parent
 PICTURE_SIZE = 224
 FRAMES = 16
+
+GRAIN = 2.0
+"""Standard deviation of the pictures' grain, in grey levels. ALOHA's drawings are smooth and pack to 0.16 bytes a pixel
+as PNG. With it they pack to 1.3, and take as long a pixel, as do those of LIBERO's cameras, which have textures."""
+
 READY_S = 60.0
 
 
@@ -35,6 +40,7 @@ class Contender:
         records: `none`; `default`, what it records when nothing is said about it; `video`, pictures too.
         server: whether the model is behind the side's own wire.
         image_format: of pictures on vla-eval's wire.
+        smooth: whether the pictures are without grain.
     """
 
     name: str
@@ -42,14 +48,17 @@ class Contender:
     records: str
     server: bool = True
     image_format: str = "png"
+    smooth: bool = False
 
 
 CONTENDERS = (
     Contender("vla-eval, recording", "vla-eval", "default"),
     Contender("vla-eval, recording and video", "vla-eval", "video"),
     Contender("vla-eval, recording, raw pictures", "vla-eval", "default", image_format="raw"),
+    Contender("vla-eval, recording and video, smooth pictures", "vla-eval", "video", smooth=True),
     Contender("vla-eval, no recording", "vla-eval", "none"),
     Contender("taketwo collect", "taketwo", "video"),
+    Contender("taketwo collect, smooth pictures", "taketwo", "video", smooth=True),
     Contender("taketwo collect, policy in process", "taketwo", "video", server=False),
     Contender("taketwo eval", "taketwo", "default"),
     Contender("taketwo eval, policy in process", "taketwo", "default", server=False),
@@ -59,8 +68,10 @@ CONTENDERS = (
 
 def measure(rounds: int, episodes: int, steps: int, folder: Path) -> dict[str, list[dict[str, float]]]:
     """Milliseconds of every turn of every contender."""
-    frames = folder / "frames.npy"
-    np.save(frames, _frames())
+    smooth = _frames()
+    grain = np.random.default_rng(0).normal(0, GRAIN, smooth.shape)
+    np.save(folder / "smooth.npy", smooth)
+    np.save(folder / "grained.npy", np.clip(smooth + grain, 0, 255).astype(np.uint8))
     install(folder / "entry_points")
     turns: dict[str, list[dict[str, float]]] = {contender.name: [] for contender in CONTENDERS}
     with ExitStack() as stack:
@@ -69,22 +80,28 @@ def measure(rounds: int, episodes: int, steps: int, folder: Path) -> dict[str, l
             for contender in CONTENDERS:
                 place = folder / f"{number}-{CONTENDERS.index(contender)}"
                 place.mkdir()
+                frames = folder / ("smooth.npy" if contender.smooth else "grained.npy")
                 run = _ours if contender.side == "taketwo" else _theirs
+                began_s = time.perf_counter()
                 run(contender, place, frames, ports[contender.side], episodes, steps)
-                turns[contender.name].append(_turn(place / "marks.bin", episodes, steps))
+                turns[contender.name].append(_turn(place / "marks.bin", episodes, steps, began_s))
     return turns
 
 
-def _turn(path: Path, episodes: int, steps: int) -> dict[str, float]:
+def _turn(path: Path, episodes: int, steps: int, began_s: float) -> dict[str, float]:
     marks = read(path)
     ran = [len(episode) for episode in marks]
     if ran != [steps] * episodes:
         raise SystemExit(f"error: {path.parent}: episodes of {ran} steps, asked were {episodes} of {steps}")
-    return {"step_ms": step_s(marks) * 1000, "between_ms": between_s(marks) * 1000}
+    return {
+        "step_ms": step_s(marks) * 1000,
+        "between_ms": between_s(marks) * 1000,
+        "first_ms": (marks[0][0] - began_s) * 1000,
+    }
 
 
 def _frames() -> Any:
-    """(FRAMES, 224, 224, 3) uint8: what a camera shows while a robot moves; still or even pictures pack too well."""
+    """(FRAMES, 224, 224, 3) uint8: what a camera shows while a robot moves."""
     from taketwo.envs.aloha import AlohaConfig
 
     environment = AlohaConfig(width=PICTURE_SIZE, height=PICTURE_SIZE).make()

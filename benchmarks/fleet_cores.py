@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -38,10 +39,10 @@ def measure(rounds: int, episodes: int, folder: Path) -> list[dict[str, dict[str
         SystemExit: a command failed, or two of them came to different results or datasets.
     """
     turns = []
-    with _ray_cluster() as address:
+    with _ray_cluster() as environment:
         for number in range(rounds):
             turn = {
-                name: _collect(folder / f"{number}-{i}", episodes, flags, address)
+                name: _collect(folder / f"{number}-{i}", episodes, flags, environment)
                 for i, (name, flags) in enumerate(CONTENDERS.items())
             }
             for what in ("results", "dataset"):
@@ -51,7 +52,7 @@ def measure(rounds: int, episodes: int, folder: Path) -> list[dict[str, dict[str
     return turns
 
 
-def _collect(place: Path, episodes: int, flags: list[str], address: str) -> dict[str, Any]:
+def _collect(place: Path, episodes: int, flags: list[str], environment: dict[str, str]) -> dict[str, Any]:
     place.mkdir()
     command = [
         sys.executable, "-m", "taketwo", "collect", "--env.type=aloha", "--env.width=224", "--env.height=224",
@@ -59,7 +60,7 @@ def _collect(place: Path, episodes: int, flags: list[str], address: str) -> dict
         f"--output_dir={place / 'run'}", f"--dataset.root={place / 'dataset'}", *flags,
     ]  # fmt: skip
     began = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "RAY_ADDRESS": address})
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     command_s = time.perf_counter() - began
     if done.returncode:
         raise SystemExit(f"error: {' '.join(command)}: status {done.returncode}\n{done.stdout}\n{done.stderr}")
@@ -90,12 +91,16 @@ def _digest(content: bytes) -> str:
 
 
 @contextmanager
-def _ray_cluster() -> Iterator[str]:
-    """A cluster of this machine with room for two workers, which stands before anything is measured; its address."""
+def _ray_cluster() -> Iterator[dict[str, str]]:
+    """A cluster of this machine with room for two workers, which stands before anything is measured.
+
+    Gives the environment of commands that are to find it.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     ray = Path(sys.executable).with_name("ray")
+    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as folder:
         # Paths of sockets in there must be short, so it is not where the rest goes.
         command = [
@@ -104,10 +109,10 @@ def _ray_cluster() -> Iterator[str]:
             f"--temp-dir={folder}",
         ]  # fmt: skip
         with (Path(folder) / "head.log").open("wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log)
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         try:
             _wait_for(port, process, Path(log.name))
-            yield f"127.0.0.1:{port}"
+            yield {**environment, "RAY_ADDRESS": f"127.0.0.1:{port}"}
         finally:
             process.terminate()  # ends all that it has begun
             process.wait()

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "wire": set(),
     "serving": {"policies", "recording", "wire"},
     "live": {"datasets", "recording", "session", "viewing"},
-    "fleet": {"control", "datasets", "envs", "policies", "recording", "session"},
+    "fleet": {"control", "datasets", "envs", "policies", "recording", "serving", "session"},
     "testing": {"envs", "policies", "session"},
     "cli": {
         "session",
@@ -147,6 +147,9 @@ def test_types_know_nothing_but_errors():
         "taketwo.viewing.stream",
         "taketwo.cli.run",
         "taketwo.cli.gallery",
+        "taketwo.cli.evaluate",
+        "taketwo.fleet.local",
+        "taketwo.fleet.run",
         "taketwo.serving.environments",
         "taketwo.serving.records_reader",
         "taketwo.wire.description",

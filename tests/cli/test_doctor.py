@@ -79,10 +79,13 @@ def test_where_libero_is_installed_its_assets_are_looked_for(monkeypatch, tmp_pa
     assert check.advice.startswith("--env.assets: $TAKETWO_LIBERO_ASSETS must be a folder with LIBERO's scenes")
 
 
-def test_the_list_says_what_libero_and_push_need(monkeypatch):
+def test_the_list_says_what_each_world_needs(monkeypatch):
     monkeypatch.setattr(listing, "missing", lambda extra: ["something"])
-    said = {name: listing.describe("env", ENVIRONMENTS, name)[-1] for name in ("libero", "push")}
-    assert said["push"] == "built in, needs an extra that is not installed: pip install 'taketwo[push]'"
+    said = {name: listing.describe("env", ENVIRONMENTS, name)[-1] for name in ENVIRONMENTS.targets()}
+    for name in ("push", "maniskill", "pettingzoo"):
+        assert said[name] == f"built in, needs an extra that is not installed: pip install 'taketwo[{name}]'"
+    for name in ("gym", "gym_vector"):
+        assert "extra gym, for render() of classic control" in said[name]
     assert "pip install 'taketwo[libero]' && pip install --no-deps hf-libero" in said["libero"]
 
 
@@ -169,6 +172,14 @@ def test_a_crash_while_it_is_measured_keeps_what_was_measured_before(monkeypatch
     code = f"import os; print({line!r}, flush=True); os.kill(os.getpid(), 11)"
     monkeypatch.setattr(drawing_speed, "COMMAND", [sys.executable, "-c", code])
     assert drawing_speed.measure_in_process_of_its_own("egl") == (SPEEDS[:1], "drawing ended by SIGSEGV")
+
+
+def test_so_does_a_time_out(monkeypatch):
+    line = json.dumps({"camera": "push overview", "quality": "exact", "pictures_per_s": 20.4, "error": ""})
+    code = f"import time; print({line!r}); print({line[:20]!r}, end='', flush=True); time.sleep(60)"
+    monkeypatch.setattr(drawing_speed, "COMMAND", [sys.executable, "-c", code])
+    monkeypatch.setattr(drawing_speed, "TIMEOUT_S", 2.0)
+    assert drawing_speed.measure_in_process_of_its_own("egl") == (SPEEDS[:1], "not all was drawn in 2 s")
 
 
 needs_gl = pytest.mark.skipif(not gl.probe("egl").ok, reason="no EGL on this machine")

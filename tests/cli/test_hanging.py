@@ -115,3 +115,59 @@ def test_what_is_no_number_is_a_fault_that_names_it(tmp_path, plugin, num_envs):
     assert {episode["outcome"] for episode in session["episodes"]} <= {"fault", "stopped"}
     with Dataset.open(tmp_path / "data") as dataset:
         assert len(dataset.episodes) == num_envs
+
+
+PROCESSES = """
+import os
+import time
+from pathlib import Path
+
+import gymnasium
+from gymnasium.envs.classic_control import CartPoleEnv
+
+
+class Hangs(CartPoleEnv):
+    def step(self, action):
+        Path(f"{os.getpid()}.pid").touch()
+        if len(list(Path().glob("*.pid"))) == 2:
+            time.sleep(600)
+        return super().step(action)
+
+
+gymnasium.register("Hangs-v0", Hangs)
+"""
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_the_processes_of_one_that_is_given_up_are_ended(tmp_path):
+    (tmp_path / "hangs_plugin.py").write_text(PROCESSES)
+    done = taketwo(
+        "run", "--env.type=gym_vector", "--env.id=hangs_plugin:Hangs-v0", "--env.vectorization_mode=async",
+        "--env.num_envs=2", "--env.render=false", "--policy.type=noop", "--session.step_timeout_s=1",
+        "--output_dir=out", cwd=tmp_path, PYTHONPATH=str(tmp_path),
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "it hangs, and is given up" in error_of(done)
+    pids = [int(path.stem) for path in tmp_path.glob("*.pid")]
+    assert len(pids) == 2
+    assert not [pid for pid in pids if is_running(pid)]
+
+
+def test_what_fails_after_one_was_given_up_is_told(tmp_path, plugin):
+    words = ["--dataset.repo_id=me/point", "--dataset.push_to_hub=true", "--video.mode=off"]
+    done = taketwo(
+        "run", "--env.type=ailing", "--policy.type=noop", "--session.step_timeout_s=1", "--dataset.root=data",
+        "--output_dir=out", *words, cwd=tmp_path, PYTHONPATH=plugin,
+        HF_ENDPOINT="http://127.0.0.1:9", HF_TOKEN="hf_none",
+    )  # fmt: skip
+    assert done.returncode == 1
+    hung, unsent = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "it hangs, and is given up" in hung
+    assert unsent.startswith("error: The Hub cannot be reached")

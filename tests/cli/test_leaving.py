@@ -223,21 +223,19 @@ def test_what_was_printed_before_a_crash_is_not_lost():
 def test_functions_for_the_exit_run_and_threads_are_waited_for():
     done = python(
         "import atexit, threading, time\n"
-        "from taketwo.cli.leaving import end_process\n"
+        "from taketwo.cli.leaving import leave_with\n"
         "def command():\n"
         "    atexit.register(print, 'at exit')\n"
         "    threading.Thread(target=lambda: (time.sleep(0.3), print('thread'))).start()\n"
         "    return 5\n"
-        "end_process(command)\n"
+        "leave_with(command)\n"
     )
     assert (done.returncode, done.stdout, done.stderr) == (5, "thread\nat exit\n", "")
 
 
 def test_a_command_that_fails_unforeseen_shows_its_traceback():
     done = python(
-        "from taketwo.cli.leaving import end_process\n"
-        "def command():\n    raise KeyError('a bug')\n"
-        "end_process(command)\n"
+        "from taketwo.cli.leaving import leave_with\ndef command():\n    raise KeyError('a bug')\nleave_with(command)\n"
     )
     assert done.returncode == 1
     assert "KeyError: 'a bug'" in done.stderr

@@ -102,10 +102,11 @@ def test_the_fraction_done_grows_to_one(options):
 
 def test_a_discarded_episode_counts_as_not_done():
     standing = Standing(SessionConfig(num_episodes=2), step_limit=4)
+    step = next(event for event in events_of(num_episodes=1)[0] if isinstance(event, StepTaken))
     fractions = []
     for index, outcome in enumerate([Outcome.DISCARDED, Outcome.SUCCESS, Outcome.DISCARDED, Outcome.TIMEOUT]):
         standing.take(EpisodeStart(EpisodeInfo(index, seed=1)))
-        standing.under_way[0] = 2
+        standing.take(replace(step, index=1))
         fractions.append(standing.fraction)
         standing.take(EpisodeEnd(replace(episode(outcome), index=index)))
         fractions.append(standing.fraction)

@@ -123,3 +123,12 @@ def test_a_token_that_a_log_would_not_show_as_it_is_is_refused(tmp_path):
     done = taketwo("run", "--prompt_id=two words", cwd=tmp_path)
     assert done.returncode == 2
     assert error_of(done).startswith("--prompt_id must be auto, or 1 to 32 letters")
+
+
+@pytest.mark.parametrize(("server", "used"), [(honest, "'hand it over' (from observation)"), (answers(), "(not told)")])
+def test_of_several_environments_the_trace_shows_what_the_shown_ones_server_used(tmp_path, server, used):
+    done, requests = run_remote(tmp_path, server, "--prompt=hand it over", "--prompt_trace", "--env.num_envs=2")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("prompt at step") == 1
+    assert f"\n  server used  {used}\n" in done.stderr
+    assert [request["prompt"] for request in requests] == ["hand it over"] * 2 * 3

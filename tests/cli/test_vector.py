@@ -10,7 +10,7 @@ import yaml
 
 from taketwo.cli.config import RunConfig, source_of
 from taketwo.cli.flags import read_flags
-from taketwo.cli.leaving import Ending
+from taketwo.cli.leaving import Leaving
 from taketwo.cli.progress import PlainProgress, Standing
 from taketwo.cli.resolve import Source, resolve
 from taketwo.cli.schema import Component
@@ -136,6 +136,10 @@ class InBatches(Plain):
         return [Plain.infer(Plain(None), observation) for observation in observations]
 
 
+class ReadsInBatches(InBatches):
+    own_prompt = "wipe the table"
+
+
 class Relays(Plain):
     relays_prompt_to = "a server"
 
@@ -145,19 +149,31 @@ class Points:
         return PointEnvironment()
 
 
-def run_world(kind, num_envs=3, **more):
+class Silent(PointEnvironment):
+    """Without a prompt."""
+
+    def _observe(self):
+        return replace(super()._observe(), prompt=None)
+
+
+class SilentPoints:
+    def make(self):
+        return Silent()
+
+
+def run_world(kind, num_envs=3, env=None, **more):
     options = Made(kind)
     config = replace(
         configured(f"--env.num_envs={num_envs}"),
-        env=Component("point", Points()),
+        env=Component("point", env or Points()),
         policy=Component("made", options),
         session=SessionConfig(num_episodes=2, seed=5),
         **more,
     )
     with ExitStack() as stack:
-        world = open_world(config, Source({}), lambda: None, stack, Ending())
+        world = open_world(config, Source({}), lambda: None, stack, Leaving())
         driver = world.driver()
-        result = world.session(driver, config.session, [], []).run()
+        result = world.session(driver, config.session, [], driver.watchers).run()
         driver.close()
     assert result.fault is None, result.fault
     assert [str(episode.outcome) for episode in result.episodes] == ["success"] * 2 * num_envs
@@ -187,6 +203,21 @@ def test_a_policy_that_infers_batches_is_asked_for_all_at_once_and_closed_once()
     assert policy.closed == 1
 
 
+@pytest.mark.parametrize(
+    ("kind", "used"),
+    [
+        (ReadsInBatches, "policy used  'wipe the table' (from checkpoint)"),
+        (InBatches, "policy used  (reads no prompt; got none)"),
+        (Relays, "server used  (not told)"),
+    ],
+)
+def test_the_prompt_is_told_by_what_the_policy_itself_can(caplog, kind, used):
+    with caplog.at_level("INFO", "taketwo.prompt"):
+        run_world(kind, num_envs=2, env=SilentPoints(), prompt_trace=True)
+    (told,) = (record.getMessage() for record in caplog.records if "prompt at step" in record.getMessage())
+    assert told.splitlines()[-1].strip() == used
+
+
 def test_policies_are_closed_where_a_later_one_cannot_be_made():
     class Runs(Made):
         def make(self, spec):
@@ -197,7 +228,7 @@ def test_policies_are_closed_where_a_later_one_cannot_be_made():
     options, config = Runs(Plain), configured("--env.num_envs=3")
     config = replace(config, env=Component("point", Points()), policy=Component("made", options))
     with ExitStack() as stack:
-        world = open_world(config, Source({}), lambda: None, stack, Ending())
+        world = open_world(config, Source({}), lambda: None, stack, Leaving())
         with pytest.raises(ConfigError, match="out of memory"):
             world.driver()
     assert [policy.closed >= 1 for policy in options.made] == [True, True]
@@ -259,6 +290,23 @@ def test_dropped_steps_are_counted_all_the_same():
     for event in events:
         if not isinstance(event, StepTaken) or event.index == 1:
             standing.take(event)
+    assert standing.steps == sum(episode.steps for episode in result.episodes)
+
+
+def test_a_step_does_not_look_at_all_environments():
+    """There may be thousands, and each takes as many steps."""
+
+    class Unsummed(dict):
+        def values(self):
+            raise AssertionError("all were looked at")
+
+        __iter__ = items = keys = values
+
+    standing = Standing(SessionConfig(num_episodes=2), num_envs=3, under_way=Unsummed())
+    events, result, _ = played(num_episodes=2)
+    for event in events:
+        standing.take(event)
+        assert standing.fraction is not None
     assert standing.steps == sum(episode.steps for episode in result.episodes)
 
 

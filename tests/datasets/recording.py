@@ -37,6 +37,20 @@ class NumberedPoint(PointEnvironment):
         return super()._observe()
 
 
+def telling(sink, stored):
+    """The sink; it calls `stored` on its own thread with each episode's index and rows, when that is whole."""
+    writer = sink._writer
+    keep = writer.keep
+
+    def told(*arguments):
+        note = keep(*arguments)
+        stored(note.index, note.length)
+        return note
+
+    writer.keep = told
+    return sink
+
+
 @dataclass(frozen=True)
 class Recorded:
     """A dataset, and what it was made of.

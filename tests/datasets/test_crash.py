@@ -11,7 +11,7 @@ import pytest
 
 from taketwo.datasets.catalog import load_stats
 from taketwo.datasets.layout import INFO, WORK
-from taketwo.datasets.reader import Dataset
+from taketwo.datasets.reader import Dataset, locate
 from taketwo.datasets.repair import inspect, repair
 from taketwo.datasets.sink import DatasetConfig
 from taketwo.datasets.transaction import commit_pending
@@ -30,13 +30,14 @@ import sys
 from pathlib import Path
 from taketwo.datasets.sink import DatasetConfig
 from taketwo.testing import SteeringController
-from tests.datasets.recording import NumberedPoint
+from tests.datasets.recording import NumberedPoint, telling
 from tests.support import run_session
 
 environment = NumberedPoint()
 root, resume, speed = Path(sys.argv[1]), sys.argv[2] == "resume", float(sys.argv[3])
 config = DatasetConfig(root=root, video=sys.argv[4] == "video")
-sink = config.make(environment.spec, 50.0, resume=resume, stored=lambda index, rows: print(rows, flush=True))
+sink = config.make(environment.spec, 50.0, resume=resume)
+telling(sink, lambda index, rows: print(rows, flush=True))
 print("begun", flush=True)
 run_session(environment, SteeringController(speed), [sink], num_episodes=10_000, max_hz=float(sys.argv[5]))
 """
@@ -175,7 +176,7 @@ def test_a_finished_episode_that_was_not_in_its_place_is_put_there_whole(tmp_pat
     assert not (root / WORK).exists()
 
 
-def test_an_episode_that_was_refused_for_being_late_can_be_taken_as_it_was(tmp_path):
+def test_an_episode_that_was_refused_for_being_late_can_be_taken_as_it_was(tmp_path, monkeypatch):
     class Slow(NumberedPoint):
         def step(self, action):
             time.sleep(0.02)
@@ -187,6 +188,9 @@ def test_an_episode_that_was_refused_for_being_late_can_be_taken_as_it_was(tmp_p
     result = run_session(environment, SteeringController(0.02), [sink], num_episodes=1, max_hz=200.0)
     with pytest.raises(DatasetError, match="has no episode yet, but one that is being recorded or was cut off"):
         Dataset.open(root)
+    monkeypatch.chdir(tmp_path.parent)
+    with pytest.raises(DatasetError, match=rf"repair {tmp_path.name}/point --salvage=true makes an episode of it"):
+        locate(f"{tmp_path.name}/point")
     (line, _) = repair(root)
     assert "--salvage=true makes an episode of it" in line
     repair(root, salvage=True)

@@ -15,7 +15,7 @@ from taketwo.datasets.reader import Dataset
 from taketwo.datasets.sink import DatasetConfig
 from taketwo.errors import RecordingError
 from taketwo.testing import SteeringController
-from tests.datasets.recording import NumberedPoint, record_point
+from tests.datasets.recording import NumberedPoint, record_point, telling
 from tests.recording.filming import number_of
 from tests.support import run_session
 
@@ -136,16 +136,15 @@ class _Counting:
         self._root, self._most = root, most
 
     def make(self, spec, hz, **options):
-        return DatasetConfig(root=self._root).make(
-            spec, hz, stored=lambda *_: self._most.append(count(self._root, "data/*/*")), **options
-        )
+        sink = DatasetConfig(root=self._root).make(spec, hz, **options)
+        return telling(sink, lambda *_: self._most.append(count(self._root, "data/*/*")))
 
 
 @pytest.mark.timeout(400)
 def test_a_thousand_episodes_take_no_memory_and_open_at_once(root):
     held = []
     environment = Blind()
-    sink = DatasetConfig(root=root).make(environment.spec, 50.0, stored=lambda *_: held.append(resident_bytes()))
+    sink = telling(DatasetConfig(root=root).make(environment.spec, 50.0), lambda *_: held.append(resident_bytes()))
     run_session(environment, SteeringController(0.0), [sink], num_episodes=1000, max_episode_steps=20)
     assert held[999] - held[299] < 30e6
     assert count(root, "data/*/*") == 1

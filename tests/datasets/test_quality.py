@@ -220,6 +220,22 @@ def test_spike_is_one_place(made):
     assert jump.dimensions == ("lift",)
 
 
+@pytest.mark.parametrize("low", [-np.pi, 0.0])
+def test_an_angle_that_wraps_is_no_jump(made, low):
+    angle = np.column_stack([np.linspace(low + 1, low + 8, 60), wave(60, 1)[:, 0]])
+    angle[:, 0] = (angle[:, 0] - low) % (2 * np.pi) + low
+    assert np.ptp(np.diff(angle[:, 0])) > 6
+    assert not found(made(episode(state=angle.astype(np.float32))), "state_jump")
+
+
+@pytest.mark.parametrize(("length", "size"), [(6.0, 2.5), (1.0, 2 * np.pi)], ids=["less than a turn", "no angle"])
+def test_what_does_not_wrap_is_a_jump(made, length, size):
+    values = np.column_stack([np.linspace(-length / 2, length / 2, 60)] * 2)
+    values[30:, 1] += size if length < 2 else -size
+    (jump,) = found(made(episode(state=values.astype(np.float32))), "state_jump")
+    assert jump.value == pytest.approx(size, abs=0.2)
+
+
 def test_fast_smooth_motion_is_no_jump(made):
     phase = np.cumsum(np.concatenate([np.full(30, 0.05), np.linspace(0.05, 0.6, 30)]))
     action = np.sin(phase[:, None] + np.arange(2)).astype(np.float32)

@@ -10,20 +10,24 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
+from taketwo.datasets import writer
 from taketwo.datasets.layout import WORK
+from taketwo.datasets.lock import DatasetLock
 from taketwo.datasets.reader import Dataset
+from taketwo.datasets.recorder import Recorder
 from taketwo.datasets.repair import inspect, repair
 from taketwo.datasets.sink import DatasetConfig
 from taketwo.datasets.trace import Trace
 from taketwo.envs.push import PushConfig
 from taketwo.envs.several import Several
 from taketwo.envs.traced import Traced
+from taketwo.errors import RecordingError
 from taketwo.policies.push import PushPolicyConfig
 from taketwo.seeding import episode_seed
 from taketwo.session.commands import Commands
 from taketwo.session.events import EpisodeEnd, EpisodeStart, StepTaken
-from taketwo.testing import SteeringController
-from taketwo.types import Decision
+from taketwo.testing import PointEnvironment, SteeringController
+from taketwo.types import Decision, EpisodeInfo
 from tests.datasets.recording import NumberedPoint
 from tests.recording.filming import number_of
 from tests.session.vector_support import Each, env_of, run_vector
@@ -242,3 +246,88 @@ def test_events_of_all_come_to_the_dataset_and_each_episode_ends_once(tmp_path):
     record(tmp_path / "points", episodes=1, sinks=[keep])
     ends = keep.of(EpisodeEnd)
     assert sorted(env_of(event) for event in ends) == [0, 1, 2]
+
+
+class SlowPoint(PointEnvironment):
+    def step(self, action):
+        time.sleep(0.01)
+        return super().step(action)
+
+
+def test_a_refused_episode_is_told_with_its_environment(tmp_path):
+    several = Several([SlowPoint(), SlowPoint()])
+    sink = DatasetConfig(root=tmp_path / "points", late="refuse", video=False).make(several.spec, 500.0, paced=True)
+    controller = Each([SteeringController(0.01), SteeringController(0.05)])
+    result = run_vector(several, controller, [sink], num_episodes=1, max_hz=500.0)
+    assert str(result.fault).startswith("environment 1's episode 1 ran at ")
+
+
+def begun(root):
+    """A sink that has begun an episode in each of three environments."""
+    sink = DatasetConfig(root=root, video=False).make(NumberedPoint().spec, 50.0)
+    for env in range(3):
+        sink.on(EpisodeStart(EpisodeInfo(0, seed=env, env=env)))
+    return sink
+
+
+def failing(monkeypatch, name):
+    """Has every recorder's method of this name fail, after its work; returns those of which it was called."""
+    called, method = [], getattr(Recorder, name)
+
+    def fails(self):
+        called.append(self)
+        method(self)
+        raise RecordingError("the disk is full")
+
+    monkeypatch.setattr(Recorder, name, fails)
+    return called
+
+
+@pytest.mark.parametrize("name", ["abandon", "close"])
+def test_where_one_recorder_fails_to_end_the_others_do_and_the_dataset_is_let_go(tmp_path, monkeypatch, name):
+    sink, called = begun(tmp_path / "points"), failing(monkeypatch, name)
+    with pytest.raises(RecordingError, match="the disk is full"):
+        sink.abandon()
+    assert len(set(called)) == 3
+    DatasetLock(tmp_path / "points").release()
+
+
+def test_nor_does_it_at_the_end_of_the_session(tmp_path, monkeypatch):
+    called = failing(monkeypatch, "close")
+    several = Several([NumberedPoint() for _ in SPEEDS])
+    sink = DatasetConfig(root=tmp_path / "points").make(several.spec, 50.0)
+    result = run_vector(several, Each([SteeringController(speed) for speed in SPEEDS]), [sink], num_episodes=1)
+    assert str(result.fault).startswith("the disk is full. 3 whole episodes are safe in ")
+    assert len(set(called)) == 3
+    DatasetLock(tmp_path / "points").release()
+    with Dataset.open(tmp_path / "points") as dataset:
+        assert len(dataset.episodes) == 3
+
+
+def test_an_error_is_told_although_what_is_open_fails_to_close_too(tmp_path, monkeypatch):
+    sink, called = begun(tmp_path / "points"), failing(monkeypatch, "abandon")
+
+    def full(self, event):
+        raise RecordingError("no such row")
+
+    monkeypatch.setattr(Recorder, "add", full)
+    with pytest.raises(RecordingError, match="no such row"):
+        sink.on(StepTaken(*[None] * 7, env=1))
+    assert len(set(called)) == 3
+
+
+def test_seeds_are_looked_for_until_all_are_found(tmp_path, monkeypatch):
+    root = tmp_path / "points"
+    record(root, episodes=2, seed=5)
+    asked = []
+
+    def counted(*arguments):
+        asked.append(arguments)
+        return episode_seed(*arguments)
+
+    monkeypatch.setattr(writer, "episode_seed", counted)
+    sink = DatasetConfig(root=root).make(NumberedPoint().spec, 50.0, resume=True)
+    assert sink.next_seed(5) == 2
+    assert len(asked) == 2 * 3
+    assert sink.next_seed(6) == 0
+    sink.abandon()

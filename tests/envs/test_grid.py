@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from taketwo.envs.grid import WithGrid
+from taketwo.envs.grid import WithGrid, numbered
 from taketwo.envs.several import Several
 from taketwo.errors import RenderingError
 from taketwo.images import resize_with_pad
@@ -36,9 +36,9 @@ def tiles(picture, rows, columns):
     ]
 
 
-def drawn(point, height, width):
-    """What a point's camera shows now, as large as a tile."""
-    return resize_with_pad(point.render("top", point.spec.cameras["top"].height, 64), height, width)
+def drawn(env, point, height, width):
+    """What a point's camera shows now, as large as a tile, with its number."""
+    return numbered(resize_with_pad(point.render("top", point.spec.cameras["top"].height, 64), height, width), env)
 
 
 def test_the_grid_shows_the_same_instant_of_every_environment():
@@ -46,8 +46,8 @@ def test_the_grid_shows_the_same_instant_of_every_environment():
     observations = grid.reset(seeds(4))
     for _ in range(4):
         shown = tiles(observations[0].images["grid"].pixels, 2, 2)
-        for tile, point in zip(shown, several.environments, strict=True):
-            assert np.array_equal(tile, drawn(point, 24, 32))
+        for env, (tile, point) in enumerate(zip(shown, several.environments, strict=True)):
+            assert np.array_equal(tile, drawn(env, point, 24, 32))
         observations = {env: result.observation for env, result in grid.step(right(range(4))).results.items()}
     assert len({tile.tobytes() for tile in shown}) == 4
 
@@ -139,7 +139,8 @@ def test_others_that_are_reset_between_two_steps_are_seen_where_they_begin():
     grid.reset({1: 77})
     shown = tiles(seen.images["grid"].pixels, 1, 2)
     assert all(
-        np.array_equal(tile, drawn(point, 48, 32)) for tile, point in zip(shown, several.environments, strict=True)
+        np.array_equal(tile, drawn(env, point, 48, 32))
+        for env, (tile, point) in enumerate(zip(shown, several.environments, strict=True))
     )
 
 
@@ -171,7 +172,26 @@ def test_at_the_end_of_an_episode_it_shows_the_end_also_where_the_next_has_begun
     assert len(ends) == 3
     for event in (*ends, *keep.of(StepTaken)):
         seen = event.observation.images
-        assert np.array_equal(tiles(seen["grid"].pixels, 1, 2)[0], resize_with_pad(seen["top"].pixels, 48, 32))
+        alone = numbered(resize_with_pad(seen["top"].pixels, 48, 32), 0)
+        assert np.array_equal(tiles(seen["grid"].pixels, 1, 2)[0], alone)
+
+
+@pytest.mark.parametrize("background", [0, 128, 255])
+def test_numbers_are_small_differ_and_can_be_read_on_any_background(background):
+    tile = np.full((120, 160, 3), background, np.uint8)
+    labels = [numbered(tile, env) for env in (0, 7, 15)]
+    assert len({label.tobytes() for label in labels}) == 3
+    for label in labels:
+        corner = label[:20, :24]
+        assert corner.min() < 60 and corner.max() > 220
+        assert (label[20:] == background).all() and (label[:, 24:] == background).all()
+    assert (tile == background).all()
+
+
+def test_a_single_environment_has_no_number():
+    several, grid = grid_of(1)
+    picture = grid.reset(seeds(1))[0].images["grid"].pixels
+    assert np.array_equal(picture, several.environments[0].render("top", 48, 64))
 
 
 def test_environments_without_a_camera_have_no_grid():

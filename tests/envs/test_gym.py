@@ -146,6 +146,14 @@ def test_what_cannot_be_made_is_said_in_one_line(options, words):
     assert "\n" not in str(caught.value)
 
 
+def test_one_that_cannot_be_used_is_closed(monkeypatch):
+    closed = []
+    monkeypatch.setattr(NoRate, "close", lambda self: closed.append(self))
+    with pytest.raises(ConfigError, match="control_hz"):
+        GymConfig(id="NoRate-v0", render=False).make()
+    assert len(closed) == 1
+
+
 def test_an_id_may_name_the_module_that_registers_it(tmp_path, monkeypatch):
     (tmp_path / "their_envs.py").write_text(
         "import gymnasium\n"

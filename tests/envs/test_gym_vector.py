@@ -3,18 +3,21 @@
 import os
 import signal
 import threading
+import warnings
 
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
-from taketwo.envs.base import MakesVectors
+from taketwo.envs.base import MakesOne, MakesVectors
 from taketwo.envs.gym import GymConfig
+from taketwo.envs.gym_batches import info_of
 from taketwo.envs.gym_vector import GymVectorConfig, GymVectorEnvironment
 from taketwo.errors import ConfigError, EnvironmentFault, RenderingError
-from taketwo.testing import check_env
+from taketwo.testing import ContractError, check_env
 
 MODES = ("disabled", "next_step", "same_step")
 
@@ -166,6 +169,47 @@ def test_anybodys_vectors_keep_the_contract(mode):
     check_env(lambda: GymVectorEnvironment(Drift(3, mode)))
 
 
+class DriftsOn(Drift):
+    """Says that it waits to be reset, and resets itself in the step where an episode ends, after many steps."""
+
+    def __init__(self):
+        super().__init__(3, AutoresetMode.DISABLED)
+
+    def step(self, actions):
+        self._state += actions[:, None]
+        self._age += 1
+        over = self._age >= 20 + np.arange(self.num_envs)
+        self._anew(over)
+        return self._state.copy(), np.ones(self.num_envs), np.zeros(self.num_envs, bool), over, {}
+
+
+class Poles(CartPoleVectorEnv):
+    """The same lie, by Gymnasium's own simulator for many."""
+
+    def step(self, actions):
+        told = super().step(actions)
+        over = told[2] | told[3]
+        self.state[:, over] = self.np_random.uniform(-0.05, 0.05, (4, over.sum()))
+        self.steps[over] = 0
+        self.prev_done[:] = False
+        return self.state.T.astype(np.float32), *told[1:]
+
+    def reset(self, *, seed=None, options=None):
+        mask = (options or {}).get("reset_mask", np.ones(self.num_envs, bool))
+        kept = None if self.state is None else self.state.copy()
+        super().reset(seed=seed)
+        if kept is not None:
+            self.state[:, ~mask] = kept[:, ~mask]
+        return self.state.T.astype(np.float32), {}
+
+
+@pytest.mark.parametrize("make_vectors", [DriftsOn, lambda: Poles(3)])
+def test_vectors_that_reset_themselves_and_say_that_they_do_not_are_found_out(make_vectors, monkeypatch):
+    monkeypatch.setattr(Poles, "metadata", {**Poles.metadata, "autoreset_mode": AutoresetMode.DISABLED})
+    with pytest.raises(ContractError, match="has reset itself"):
+        check_env(lambda: GymVectorEnvironment(make_vectors(), name="lies"))
+
+
 def test_vectors_that_do_not_show_the_last_observation_keep_the_contract():
     check_env(lambda: GymVectorEnvironment(Drift(3, AutoresetMode.SAME_STEP, tell_final=False)))
 
@@ -179,7 +223,7 @@ def test_wrapped_vectors_keep_the_contract():
 
 def test_the_configuration_makes_vectors_only():
     assert isinstance(GymVectorConfig(), MakesVectors)
-    assert not hasattr(GymVectorConfig(), "make")
+    assert not isinstance(GymVectorConfig(), MakesOne)
 
 
 @pytest.mark.parametrize("vectorization_mode", ["sync", "async"])
@@ -413,3 +457,42 @@ def test_vectors_that_do_not_tell_their_mode_are_refused():
         ConfigError, match="Drift: its metadata tell autoreset_mode None, which must be one of Disabled"
     ):
         GymVectorEnvironment(Drift(2, None))
+
+
+def test_what_is_told_of_all_is_not_taken_apart():
+    infos = {
+        "each": np.array([1.0, 2.0, 3.0]),
+        "of_some": np.array([4.0, 0.0, 0.0]),
+        "_of_some": np.array([True, False, False]),
+        "names": ["a", "b", "c"],
+        "limits": np.array([0.0, 5.0]),
+        "ragged": [[1], [1, 2]],
+        "level": np.array(7),
+        "_unmasked": np.array([True]),
+        "inner": {"each": np.arange(3), "limits": (1, 2)},
+    }
+    last = info_of(infos, 2, 3)
+    assert last.pop("limits").tolist() == [0.0, 5.0]
+    assert last.pop("_unmasked").tolist() == [True]
+    assert last == {
+        "each": 3.0,
+        "names": "c",
+        "ragged": [[1], [1, 2]],
+        "level": 7,
+        "inner": {"each": 2, "limits": (1, 2)},
+    }
+    assert info_of(infos, 0, 3)["of_some"] == 4.0
+
+
+def test_the_filters_for_warnings_are_afterwards_what_they_were():
+    before = list(warnings.filters)
+    one, other = (make(1, id="Counter-v0", vectorization_mode="async") for _ in range(2))
+    hushed = list(warnings.filters)
+    one.close()
+    assert list(warnings.filters) == hushed != before
+    other.close()
+    other.close()
+    assert list(warnings.filters) == before
+    with pytest.raises(ConfigError, match="wheels"):
+        make(kwargs={"wheels": 4}, vectorization_mode="async")
+    assert list(warnings.filters) == before

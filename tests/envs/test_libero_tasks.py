@@ -158,17 +158,13 @@ def test_a_folder_without_assets_is_refused_wherever_it_was_named(no_assets, tmp
         assets_folder(no_assets, None)
 
 
+INSTALL = "pip install 'taketwo[libero]' && pip install --no-deps hf-libero==0.1.4 bddl==1.0.1"
+
+
 @pytest.mark.parametrize(
     ("missing", "said"),
-    [
-        ("robosuite", "robosuite is not installed: pip install 'taketwo[libero]'"),
-        ("mujoco", "mujoco is not installed: pip install 'taketwo[libero]'"),
-        (
-            "libero",
-            "hf-libero is not installed: pip install 'taketwo[libero]', "
-            "then pip install --no-deps hf-libero==0.1.4 bddl==1.0.1",
-        ),
-    ],
+    [(name, f"{name} is not installed: {INSTALL}") for name in ("robosuite", "mujoco")]
+    + [("libero", f"hf-libero is not installed: {INSTALL}")],
 )
 def test_a_missing_library_says_how_to_install_it(monkeypatch, missing, said):
     def find_spec(name):

@@ -5,8 +5,10 @@ software which `scripts/lavapipe.sh` fetches, or else the system's.
 """
 
 import pytest
+from gymnasium.spaces import Box
 
-from taketwo.envs.maniskill import ManiSkillConfig
+from taketwo.envs.maniskill import ManiSkillConfig, vector
+from taketwo.envs.maniskill.vector import ManiSkillVector
 from taketwo.errors import ConfigError, MissingExtraError
 from tests.envs.maniskill_support.environment import NO_DEVICE, printed_by, run_in_maniskill
 
@@ -128,3 +130,22 @@ def test_maniskill_missing_is_a_line(monkeypatch):
         ManiSkillConfig().make()
     with pytest.raises(ConfigError, match="num_envs must be 1 or more, not 0"):
         ManiSkillConfig().make_vector(0)
+
+
+def test_a_scene_that_cannot_be_looked_at_is_taken_down(monkeypatch):
+    """ManiSkill is not needed to see that: the scene stands for its own."""
+    closed = []
+
+    class Scene:
+        single_action_space = Box(-1, 1, (2,))
+
+        def reset(self, seed):
+            raise RuntimeError("out of memory")
+
+        def close(self):
+            closed.append(self)
+
+    monkeypatch.setattr(vector, "make", lambda config, num_envs: Scene())
+    with pytest.raises(RuntimeError, match="out of memory"):
+        ManiSkillVector(ManiSkillConfig(), 2)
+    assert len(closed) == 1

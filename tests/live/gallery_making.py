@@ -95,7 +95,7 @@ def record_vector(folder, *, num_envs=3, episodes=2, seed=0, shown_env=0, video=
         "output_dir": str(folder),
     }
     grid = WithGrid(environment, shown_env)
-    file = SessionFile(folder, video.subsample)
+    file = SessionFile(folder, video.subsample, shown_env)
     film = video.make(grid.shown_spec, folder)
     rows = DatasetConfig(root=dataset).make(environment.spec, 50.0) if dataset else None
     commands = Commands()

@@ -498,6 +498,16 @@ def test_episodes_of_several_environments_are_told_apart_and_each_has_its_video_
     expect(episodes(tab)).to_have_count(6)
     names = episodes(tab).evaluate_all("all => all.map((one) => one.ariaLabel.split(':')[0])")
     assert names == [f"Environment {env}, episode {number}" for env in range(3) for number in (1, 2)]
+    strip = tab.locator(".strip.wraps")
+    apart = """all => all.map((label) => {
+      const [one, other] = [label, label.nextElementSibling].map((part) => part.getBoundingClientRect());
+      return other.left - one.right;
+    })"""
+    for width_px in (120, 160, 200, 260):  # a label never stands at the end of a line, away from its first episode
+        strip.evaluate("(strip, width) => { strip.style.width = `${width}px`; }", width_px)
+        gaps = tab.locator(".strip .whose").evaluate_all(apart)
+        assert len(gaps) == 3 and all(0 <= gap < 10 for gap in gaps)
+    strip.evaluate("strip => { strip.style.width = ''; }")
     source = "() => document.querySelector('video').currentSrc"
     for k, inside in ((3, False), (5, True)):  # of environment 1, which was filmed, and of another
         episodes(tab).nth(k).click()

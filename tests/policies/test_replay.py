@@ -23,7 +23,7 @@ from taketwo.session.events import EpisodeStart, StepTaken
 from taketwo.session.loop import Session
 from taketwo.testing import PointEnvironment, SteeringController, check_policy
 from taketwo.types import EpisodeInfo, Observation, Outcome
-from tests.datasets.recording import record_point
+from tests.datasets.recording import record_point, telling
 from tests.replay.recording import copied, record_aloha, without_notes, without_trace
 from tests.serving.support import served
 from tests.support import Keep, run_session
@@ -324,7 +324,7 @@ def test_what_was_recorded_before_the_present_episode_is_played(tmp_path):
     def stored(index, rows):
         found.append(len(ReplayConfig(root=root, episode=index, chunk_size=rows).make(POINT).infer(at(0)).actions))
 
-    sink = DatasetConfig(root=root).make(POINT, POINT.control_hz, stored=stored)
+    sink = telling(DatasetConfig(root=root).make(POINT, POINT.control_hz), stored)
     result = run_session(PointEnvironment(), SteeringController(), [sink], num_episodes=3)
     assert found == [episode.steps for episode in result.episodes]
 

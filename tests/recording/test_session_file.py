@@ -8,7 +8,7 @@ import pytest
 
 from taketwo import __version__
 from taketwo.errors import RecordingError
-from taketwo.recording.session_file import SessionFile
+from taketwo.recording.session_file import AT_ONCE, SessionFile
 from taketwo.session.events import EpisodeEnd
 from taketwo.session.result import LoopStats, SessionResult
 from taketwo.session.watchers import Drawn
@@ -153,3 +153,29 @@ def test_a_file_that_cannot_be_replaced_keeps_its_old_content(tmp_path):
 
 def test_the_sink_keeps_the_contract_of_sinks(tmp_path):
     check_sink(lambda: SessionFile(tmp_path))
+
+
+def test_a_file_of_many_episodes_is_written_in_time_and_not_at_every_one_of_them(tmp_path):
+    """It would take as long as the square of their number."""
+    seconds, written = [0.0], []
+    sink = SessionFile(tmp_path, now=lambda: seconds[0])
+    for event in session_of([(1, Outcome.SUCCESS)] * (AT_ONCE + 10)):
+        seconds[0] += 0.25 * isinstance(event, EpisodeEnd)
+        sink.on(event)
+        if isinstance(event, EpisodeEnd):
+            written.append(len(strictly(tmp_path / "session.json")["episodes"]))
+    assert written[:AT_ONCE] == list(range(1, AT_ONCE + 1))
+    assert [count - AT_ONCE for count in written[AT_ONCE:]] == [0, 0, 0, 4, 4, 4, 4, 8, 8, 8]
+    assert len(strictly(tmp_path / "session.json")["episodes"]) == AT_ONCE + 10
+
+
+def test_the_last_of_many_is_written_while_the_next_goes_on(tmp_path):
+    seconds = [0.0]
+    sink = SessionFile(tmp_path, now=lambda: seconds[0])
+    *events, step, _, _, _ = session_of([(1, Outcome.SUCCESS)] * (AT_ONCE + 2))
+    for event in events:
+        sink.on(event)
+    assert len(strictly(tmp_path / "session.json")["episodes"]) == AT_ONCE
+    seconds[0] = 1.0
+    sink.on(step)
+    assert len(strictly(tmp_path / "session.json")["episodes"]) == AT_ONCE + 1

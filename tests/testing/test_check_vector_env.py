@@ -17,8 +17,10 @@ NUM_ENVS = 3
 class ShortPoint(PointEnvironment):
     """Ends after eight steps, or four where its seed is odd, so that environments end apart."""
 
+    longer = 0
+
     def reset(self, seed, options=None):
-        self.limit = 4 if seed % 2 else 8
+        self.limit = (4 if seed % 2 else 8) + self.longer
         return super().reset(seed, options)
 
     def step(self, action):
@@ -98,7 +100,15 @@ class BeginsAStepLater(Restarts):
         return VectorStep(results, begun=begun)
 
 
-@pytest.mark.parametrize("sound", [Sound, Restarts, DoesNotShowTheEnd, BeginsAStepLater])
+class IgnoresTheLastAction(Sound):
+    """Sound, though how an episode ends hangs on no last action: it ends where it stood."""
+
+    def step(self, actions):
+        ends = {env for env in actions if self.environments[env]._steps == self.environments[env].limit - 1}
+        return super().step({env: action * (env not in ends) for env, action in actions.items()})
+
+
+@pytest.mark.parametrize("sound", [Sound, IgnoresTheLastAction, Restarts, DoesNotShowTheEnd, BeginsAStepLater])
 def test_sound_environments_pass(sound):
     check_env(sound)
 
@@ -188,6 +198,40 @@ class LosesAResult(Sound):
     def step(self, actions):
         step = super().step(actions)
         return dataclasses.replace(step, results=dict(list(step.results.items())[:1]))
+
+
+class LeaksBackwards(Sound):
+    """The second environment's seed tells what wind blows in the first one."""
+
+    wind = 0.0
+
+    def reset(self, seeds, options=None):
+        self.wind = 1e-5 * seeds[1] if 1 in seeds else self.wind
+        return super().reset(seeds, options)
+
+    def step(self, actions):
+        return super().step({env: action + self.wind * (env == 0) for env, action in actions.items()})
+
+
+class LeaksIntoTheMiddle(Sound):
+    """The last environment's action moves the second one, too."""
+
+    def step(self, actions):
+        if 1 in actions and 2 in actions:
+            actions = {**actions, 1: actions[1] + 0.5 * actions[2]}
+        return super().step(actions)
+
+
+class GoesWrongLate(Sound):
+    """NaN comes into the state at the sixth step, where nobody looks at pictures any more."""
+
+    def step(self, actions):
+        step = super().step(actions)
+        late = {env: observed(state=np.full(4, np.nan))(env, r) for env, r in step.results.items() if self.late(env)}
+        return dataclasses.replace(step, results={**step.results, **late})
+
+    def late(self, env):
+        return self.environments[env]._steps == 6
 
 
 class ActsOnAll(Sound):
@@ -339,6 +383,60 @@ class StartsTheClockAgain(Sound):
         return dataclasses.replace(step, results=shown)
 
 
+class HasBegunAgain(Sound):
+    """Resets an environment that has ended, with the time of the episode before, as an adapter may that counts steps.
+
+    What it is reset by is told by the class attribute, given how often that has happened.
+    """
+
+    seed = staticmethod(lambda count: 1)
+    count = 0
+
+    def step(self, actions):
+        step = super().step(actions)
+        return dataclasses.replace(step, results={env: self.shown(env, r) for env, r in step.results.items()})
+
+    def shown(self, env, result):
+        if not result.truncated:
+            return result
+        assert result.observation.images["top"].pixels.any()  # gone in a moment
+        self.count += 1
+        first = self.environments[env].reset(self.seed(self.count))
+        return dataclasses.replace(result, observation=dataclasses.replace(first, time_s=result.observation.time_s))
+
+
+class HasBegunAgainByOtherNumbers(HasBegunAgain):
+    """It does not begin twice alike, and only after a while."""
+
+    seed = staticmethod(lambda count: count)
+
+    def __init__(self):
+        super().__init__()
+        for point in self.environments:
+            point.longer = 10
+
+
+class EndsInTheFirstObservation(Sound):
+    """Goes back to the episode's beginning, and does not end there after another last action."""
+
+    def reset(self, seeds, options=None):
+        self.first = {**getattr(self, "first", {}), **super().reset(seeds, options)}
+        self.sent = {env: [] for env in range(NUM_ENVS)}
+        return {env: self.first[env] for env in seeds}
+
+    def step(self, actions):
+        step = super().step(actions)
+        return dataclasses.replace(
+            step, results={env: self.shown(env, actions[env], result) for env, result in step.results.items()}
+        )
+
+    def shown(self, env, action, result):
+        if not result.truncated or np.abs(action).max() >= 0.1:
+            return dataclasses.replace(result, truncated=False)
+        observation = dataclasses.replace(result.observation, state=self.first[env].state)
+        return dataclasses.replace(result, observation=observation)
+
+
 class TellsOfBeginnings(Sound):
     """Begins by itself, though it says that it does not."""
 
@@ -431,14 +529,17 @@ class GivesAList(Sound):
         (NoNumber, "num_envs is 3.0"),
         (PerhapsResetsItself, "resets_itself is None"),
         (ResetsAll, r"reset of environments \[0\] gives those of \[0, 1, 2\]"),
-        (ResetsOthersInSecret, "environment 2: time_s is 0.02 after 0.06"),
-        (NudgesOthers, "environment 2 has another episode where environment 0 is reset"),
-        (SharesItsWind, "environment 2 has another episode where environment 0 has another seed"),
+        (ResetsOthersInSecret, "environment 1: time_s is 0.02 after 0.06"),
+        (NudgesOthers, r"environment 2 has another episode where environments \[1\] are reset"),
+        (SharesItsWind, r"environment 2 has another episode where environments \[0, 1\] have other seeds"),
+        (LeaksBackwards, r"environment 0 has another episode where environments \[1\] have other seeds"),
+        (LeaksIntoTheMiddle, r"environment 1 has another episode where environments \[0, 2\] wait"),
+        (GoesWrongLate, "state has NaN or infinite values"),
         (GivesTheSeedOfTheFirstToAll, "begin alike"),
         (StepsTheOthersToo, r"actions for environments \[0, 2\] gives results of \[0, 1, 2\]"),
         (LosesAResult, "gives results of"),
-        (ActsOnAll, "environment 2 has another episode where environment 0 waits"),
-        (MixesUpPictures, "environment 2 has another episode where environment 0 has another seed"),
+        (ActsOnAll, r"environment 2 has another episode where environments \[0, 1\] wait"),
+        (MixesUpPictures, r"environment 2 has another episode where environments \[0, 1\] have other seeds"),
         (TakesAnyWidth, "one value too long"),
         (TakesAnyNumber, "step takes an environment that there is not"),
         (ResetsAnyNumber, "reset takes the number of an environment that there is not"),
@@ -454,6 +555,9 @@ class GivesAList(Sound):
         (PicturesMoveWithOthers, "environment 2: camera top changes where another is reset"),
         (ForgetsItsSeedAfterAnEnd, "begins otherwise after an end"),
         (StartsTheClockAgain, "time_s is 0.0 after"),
+        (HasBegunAgain, "the same whatever the last action is, and is where episodes begin, so it has reset itself"),
+        (HasBegunAgainByOtherNumbers, "and from there to another last one, so it has reset itself"),
+        (EndsInTheFirstObservation, "episodes end in their first observation"),
         (TellsOfBeginnings, "though resets_itself is False"),
         (ShowsTheNextForTheLast, "is the first of the next"),
         (DrawsTheNextForTheLast, "the last picture of camera top is the first of the next episode"),

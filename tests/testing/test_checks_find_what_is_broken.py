@@ -105,6 +105,33 @@ class ResetsItself(PointEnvironment):
         return dataclasses.replace(result, observation=self.reset(1), truncated=True)
 
 
+class ResetsItselfAndCountsOn(PointEnvironment):
+    """Shows the next episode's first observation with the time of the last one's end."""
+
+    def step(self, action):
+        result = super().step(action)
+        if self._steps % 50:
+            return result
+        first = dataclasses.replace(self.reset(self.next_seed()), time_s=result.observation.time_s)
+        return dataclasses.replace(result, observation=first, truncated=True)
+
+    def next_seed(self):
+        return 1
+
+
+class ResetsItselfUnseeded(ResetsItselfAndCountsOn):
+    def next_seed(self):
+        return np.random.randint(2**31)
+
+
+class NaNLate(PointEnvironment):
+    """Its state is spoilt after a second, in the middle of an episode."""
+
+    def _observe(self):
+        observation = super()._observe()
+        return dataclasses.replace(observation, state=observation.state * np.nan) if self._steps == 50 else observation
+
+
 class GivesNothing(PointEnvironment):
     def reset(self, seed, options=None):
         return None
@@ -139,6 +166,9 @@ def test_a_sound_environment_passes():
         (WrongSpec, "2 action names and 1 units"),
         (ForgetsInSnapshots, "goes on differently"),
         (ResetsItself, "has reset itself"),
+        (ResetsItselfAndCountsOn, "where episodes begin, so it has reset itself"),
+        (ResetsItselfUnseeded, "to another last one, so it has reset itself"),
+        (NaNLate, "state has NaN or infinite values"),
         (GivesNothing, "NoneType, not an Observation"),
         (changed(PointEnvironment, state=lambda o: o.state.astype(np.float32)), "float32"),
         (changed(PointEnvironment, state=lambda o: o.state[:3]), "state has shape"),

@@ -19,7 +19,7 @@ from taketwo.fleet.results import read_results
 from taketwo.recording.plain import to_json
 
 if TYPE_CHECKING:
-    from rich.text import Text
+    from rich.console import Console
 
 INTRODUCTION = """Usage: taketwo compare A B [--flag=value ...]
 
@@ -64,11 +64,13 @@ class CompareConfig:
 
 def main(words: Sequence[str]) -> int:
     """Run the command; returns its exit status."""
-    line = read_line(words, CompareConfig, INTRODUCTION, arguments=2)
+    line = read_line(words, CompareConfig, INTRODUCTION, arguments=None)
     if line is None:
         return 0
     if len(line.arguments) < 2:
         raise ConfigError("compare needs two runs, as in: taketwo compare outputs/one outputs/other")
+    if len(line.arguments) > 2:
+        raise ConfigError(f"compare takes two runs, and {line.arguments[2]!r} would be a third")
     places = [Path(word).expanduser() for word in line.arguments]
     runs = [read_results(place) for place in places]
     comparison = compare(runs[0], runs[1], line.config.confidence)
@@ -95,6 +97,9 @@ def _print(places: Sequence[Path], comparison: Comparison) -> None:
     print_table(console, table)
     console.print()
     print_facts(list(_facts(comparison)))
+    if comparison.differing:
+        console.print()
+        _print_differing(console, comparison.differing)
 
 
 def _cells(task: TaskComparison) -> list[str]:
@@ -110,21 +115,18 @@ def _cells(task: TaskComparison) -> list[str]:
     ]
 
 
-def _facts(comparison: Comparison) -> Iterator[tuple[str, str | Text]]:
+def _facts(comparison: Comparison) -> Iterator[tuple[str, str]]:
     total = comparison.total
     yield "result", _verdict(comparison)
     if total.test is not None:
-        p = f"p = {_said_p(total.test.mid_p)} (mid-p), {_said_p(total.test.exact)} (exact)"
+        p = f"p {_said_p(total.test.mid_p)} (mid-p), {_said_p(total.test.exact)} (exact)"
         yield "McNemar", f"{p}, from {said_count(total.only_a + total.only_b, 'pair')} that differ"
     if comparison.sequential:
         yield "intervals", "confidence sequences, since results decided when to stop; p holds at any time as well"
     for number, (why, count) in enumerate(comparison.unpaired.items()):
         yield "left out" if not number else "", f"{said_count(count, 'episode')}: {why}"
-    for number, pair in enumerate(comparison.differing):
-        if number == SHOWN_PAIRS:
-            yield "", f"and {len(comparison.differing) - number} more: --json has all of them"
-            break
-        yield "differ" if not number else "", _said_pair(pair)
+    if comparison.differing:
+        yield "differ", f"{said_count(len(comparison.differing), 'episode')}, which only one of them solved"
 
 
 def _verdict(comparison: Comparison) -> str:
@@ -137,13 +139,16 @@ def _verdict(comparison: Comparison) -> str:
     return f"{better} is better than {worse}, by {least:.1f} to {most:.1f} points with {level}"
 
 
-def _said_pair(pair: Pair) -> Text:
-    from rich.text import Text
-
-    where = f"{shortened(pair.a.task, TASK_WIDTH)}, seed {pair.a.seed}, number {pair.a.number}: "
-    index = f"  (episode {pair.a.index} of A, {pair.b.index} of B)"
-    a, b = outcome_text(pair.result_a.outcome), outcome_text(pair.result_b.outcome)
-    return Text.assemble(where, "A ", a, ", B ", b, (index, "dim"))
+def _print_differing(console: Console, pairs: Sequence[Pair]) -> None:
+    table = new_table(("task",), ("seed", "number", "A", "B", "episode of A", "of B"))
+    for pair in pairs[:SHOWN_PAIRS]:
+        outcomes = outcome_text(pair.result_a.outcome), outcome_text(pair.result_b.outcome)
+        seed, number = str(pair.a.seed), str(pair.a.number)
+        task = shortened(pair.a.task, TASK_WIDTH)
+        table.add_row(task, seed, number, *outcomes, str(pair.a.index), str(pair.b.index))
+    print_table(console, table)
+    if len(pairs) > SHOWN_PAIRS:
+        console.print(f"and {len(pairs) - SHOWN_PAIRS} more: --json has all of them")
 
 
 def _changes(comparison: Comparison) -> Iterator[tuple[str, str]]:

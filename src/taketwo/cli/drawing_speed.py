@@ -56,12 +56,18 @@ def measure_in_process_of_its_own(backend: str) -> tuple[list[Speed], str]:
     environment = os.environ | {"MUJOCO_GL": backend}
     try:
         done = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        return [], f"nothing was drawn in {TIMEOUT_S:g} s"
-    found = [Speed(**json.loads(line)) for line in done.stdout.splitlines() if line.startswith("{")]
+    except subprocess.TimeoutExpired as error:
+        found = _parsed(bytes(error.stdout or b"").decode())  # bytes, whatever was asked for
+        return found, f"{'not all' if found else 'nothing'} was drawn in {TIMEOUT_S:g} s"
+    found = _parsed(done.stdout)
     if done.returncode < 0:
         return found, f"drawing ended by {signal.Signals(-done.returncode).name}"
     return found, f"drawing ended with status {done.returncode}" if done.returncode else ""
+
+
+def _parsed(printed: str) -> list[Speed]:
+    """What was measured; what was not printed to its end is left out."""
+    return [Speed(**json.loads(line)) for line in printed.splitlines() if line.startswith("{") and line.endswith("}")]
 
 
 def measured() -> Iterator[Speed]:

@@ -8,12 +8,20 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from taketwo.envs.libero import package as libero_package
 
 NEEDED_BY = {
-    "env": {"aloha": "aloha", "libero": "libero", "push": "push"},
+    "env": {
+        "aloha": "aloha",
+        "libero": "libero",
+        "maniskill": "maniskill",
+        "pettingzoo": "pettingzoo",
+        "push": "push",
+    },
     "policy": {"scripted": "aloha", "lerobot": "lerobot", "openvla": "openvla"},
 }
 """Built-in components that need an extra."""
 
-USED_BY = {"env": {"gym": ("gym", "render() of classic control, such as CartPole-v1")}, "policy": {}}
+_CLASSIC_CONTROL = ("gym", "render() of classic control, such as CartPole-v1")
+
+USED_BY = {"env": {"gym": _CLASSIC_CONTROL, "gym_vector": _CLASSIC_CONTROL}, "policy": {}}
 """Built-in components that need an extra for a part of what they do, with that part."""
 
 ALONE = {"libero": libero_package.ALONE.values()}

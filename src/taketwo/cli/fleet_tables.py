@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-TASK_WIDTH = 50
+TASK_WIDTH = 40
 """Longer names of tasks are cut; `results.json` has them whole."""
 
 REASON_WIDTH = 90

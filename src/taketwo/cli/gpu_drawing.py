@@ -28,8 +28,8 @@ def said_of_drawing(drawn_s: float, wall_s: float, renderer: str) -> str:
     if not gl.in_software(renderer) or drawn_s < LIMITING * wall_s:
         return ""
     return (
-        f"{100 * drawn_s / wall_s:.0f} % of the time was drawing, in software: --env.quality=preview or smaller "
-        "pictures are faster, and taketwo doctor says what else is"
+        f"{100 * drawn_s / wall_s:.0f} % of the time was drawing, in software: fewer or smaller pictures, or those "
+        "of --env.quality=preview, are faster, and taketwo doctor says what else is"
     )
 
 

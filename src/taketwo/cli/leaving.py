@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import ctypes
-import logging
 import os
 import signal
 import sys
@@ -19,9 +18,8 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from taketwo.errors import ConfigError, one_line
+from taketwo.session.processes import kill_children
 from taketwo.session.watchdog import Watchdog
-
-log = logging.getLogger(__name__)
 
 FAULT = 1
 BAD_USAGE = 2
@@ -39,7 +37,7 @@ SIGACTION_BYTES = 1024
 STDERR = 2
 
 
-class Ending:
+class Leaving:
     """How a session's process ends where what is closed takes it with it.
 
     Attributes:
@@ -57,12 +55,14 @@ class Ending:
         Args:
             what: it is called so in messages, such as `the environment`.
         """
+        from taketwo.cli.making import closing  # with more behind it than every command needs
 
         def leave(_kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None) -> None:
             status = self.status if error is None else status_of(error)
             before = "" if error is None else f"error: {said_of(error)}\n"
 
             def give_up(_what: str, seconds: float) -> None:
+                kill_children()
                 _die(f"{before}warning: closing {what} was given up after {seconds:.0f} s", status)
 
             with (
@@ -70,10 +70,7 @@ class Ending:
                 Watchdog(CLOSE_LIMIT_S, give_up) as watchdog,
                 watchdog.watching(what),
             ):
-                try:
-                    close()
-                except Exception as failure:  # noqa: BLE001 - all is over and saved; this must not look like its failure
-                    log.warning("%s failed to close: %s: %s", what, type(failure).__name__, failure)
+                closing(what, close)
 
         return leave
 
@@ -106,7 +103,7 @@ def crash_survived(message: str, status: int) -> Iterator[None]:
             libc.sigaction(number, action, None)
 
 
-def end_process(command: Callable[[], int]) -> NoReturn:
+def leave_with(command: Callable[[], int]) -> NoReturn:
     """Run a command and end the process with its status, whatever libraries do on their way out."""
     ended: list[int] = []
     atexit.register(_end_at_last, ended)  # registered before theirs, so called after them

@@ -10,11 +10,15 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from taketwo import __version__
-from taketwo.cli.leaving import FAULT, end_process, said_of, status_of
+from taketwo.cli.leaving import FAULT, leave_with, said_of, status_of
 from taketwo.errors import ConfigError, TakeTwoError, one_of
 
 COMMANDS = {
     "run": ("taketwo.cli.run", "run a policy in an environment over several episodes, and record them"),
+    "eval": ("taketwo.cli.evaluate", "run many episodes on every core or a cluster, and tell how often they succeed"),
+    "collect": ("taketwo.cli.collect", "the same, and record all episodes as one dataset"),
+    "plan": ("taketwo.cli.plan", "print what eval and collect would run"),
+    "compare": ("taketwo.cli.compare", "compare two runs on the same episodes, pair by pair"),
     "serve": ("taketwo.cli.serve", "serve a policy to openpi's clients and to taketwo run --policy.type=remote"),
     "records": ("taketwo.cli.records", "look at what a server has recorded, and ask another policy the same"),
     "replay": ("taketwo.cli.replay", "play recorded episodes again, and compare what comes out"),
@@ -30,7 +34,7 @@ COMMANDS = {
 
 def script() -> NoReturn:
     """The console script: run the command line of this process, and end it."""
-    end_process(main)
+    leave_with(main)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from taketwo.cli.resolve import Source, in_full
 from taketwo.cli.schema import Component
-from taketwo.envs.base import Environment, EnvironmentConfig
+from taketwo.envs.base import Environment, EnvironmentConfig, MakesOne
 from taketwo.errors import (
     ConfigError,
     EnvironmentFault,
@@ -57,15 +57,24 @@ def made(section: str, options: Any, source: Source, make: Callable[[], T]) -> T
         raise in_full(error, f"{section}.", type(options), source) from error
 
 
+def of_one(env: Component[EnvironmentConfig]) -> MakesOne:
+    """The options, as those of a single environment.
+
+    Raises:
+        ConfigError: there are only several at once of this type.
+    """
+    if not isinstance(env.options, MakesOne):
+        raise ConfigError(f"type {env.type!r} is simulated only as several environments at once; choose another")
+    return env.options
+
+
 def one(env: Component[EnvironmentConfig]) -> Environment:
     """A single environment.
 
     Raises:
         ConfigError: there are only several at once of this type.
     """
-    if not hasattr(env.options, "make"):
-        raise ConfigError(f"type {env.type!r} is simulated only as several environments at once; choose another")
-    return env.options.make()
+    return of_one(env).make()
 
 
 def check_filmed(cameras: Sequence[str], carried: Collection[str], known: Collection[str]) -> None:

@@ -47,8 +47,8 @@ class Standing:
         num_envs: how many environments step together.
         step_limit: actions per episode; None where nothing limits them.
         under_way: actions of each episode under way, by environment.
+        steps_under_way: the same of all together.
         done_steps: actions of the finished episodes.
-        steps: actions of the session so far.
         frames: frames of the session so far; of several environments, of the one that has shown the most.
     """
 
@@ -59,9 +59,9 @@ class Standing:
     control_hz: float = 1.0
     episode: int = 0
     done_steps: int = 0
-    steps: int = 0
     frames: int = 0
     under_way: dict[int, int] = field(default_factory=dict)
+    steps_under_way: int = 0
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     running: bool = False
     _marks: deque[tuple[float, int]] = field(default_factory=deque)
@@ -74,22 +74,26 @@ class Standing:
                 self.control_hz = event.control_hz
                 self.running = True
             case EpisodeStart(episode):
-                self.episode, self.under_way[episode.env] = episode.index, 0
+                self.episode = episode.index
+                self._put(episode.env, 0)
                 if self.num_envs == 1:
                     self._marks.clear()
             case StepTaken():
-                self.under_way[event.env] = event.index + 1
-                self.steps = self.done_steps + sum(self.under_way.values())
+                self._put(event.env, event.index + 1)
                 self.frames = max(self.frames, event.frame + 1)
                 self._mark()
             case EpisodeEnd(episode):  # it counts steps that were dropped for this sink, too
-                self.under_way[episode.env] = 0
+                self._put(episode.env, 0)
                 self.done_steps += episode.steps
-                self.steps = self.done_steps + sum(self.under_way.values())
                 self.frames = max(self.frames, episode.first_frame + episode.frames)
                 self.outcomes[episode.outcome] += 1
             case SessionEnd():
                 self.running = False
+
+    @property
+    def steps(self) -> int:
+        """Actions of the session so far."""
+        return self.done_steps + self.steps_under_way
 
     @property
     def steps_per_s(self) -> float | None:
@@ -106,7 +110,7 @@ class Standing:
         if limits.num_episodes is not None:
             ended = self.outcomes.total()
             kept = ended - self.outcomes[Outcome.DISCARDED]  # discarded ones are done again
-            under_way = sum(self.under_way.values()) / self.step_limit if self.step_limit else 0.0
+            under_way = self.steps_under_way / self.step_limit if self.step_limit else 0.0
             parts.append((kept + under_way) / (limits.num_episodes * self.num_envs))
         if limits.max_total_steps is not None:
             parts.append(self.steps / limits.max_total_steps)
@@ -128,6 +132,11 @@ class Standing:
     def tally(self) -> str:
         """Outcomes so far, such as `2 success, 1 timeout`."""
         return ", ".join(f"{self.outcomes[outcome]} {outcome}" for outcome in Outcome if self.outcomes[outcome])
+
+    def _put(self, env: int, steps: int) -> None:
+        """An episode stands at so many; no sum over all environments, as there may be thousands."""
+        self.steps_under_way += steps - self.under_way.get(env, 0)
+        self.under_way[env] = steps
 
     def _mark(self) -> None:
         now = self.now()
@@ -152,7 +161,8 @@ def verdict(episode: Episode, limits: SessionConfig, num_envs: int = 1) -> str:
     """One line on a finished episode."""
     where = f"Environment {episode.env}, episode" if num_envs > 1 else "Episode"
     number = numbered(episode.index, limits)
-    line = f"{where} {number}: {episode.outcome} in {episode.steps} steps (seed {episode.seed})"
+    seed = f" (seed {episode.seed})" if episode.seeded else ""
+    line = f"{where} {number}: {episode.outcome} in {episode.steps} steps{seed}"
     return line if episode.outcome.is_attempt else f"{line}: {one_line(episode.reason)}"
 
 

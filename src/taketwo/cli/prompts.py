@@ -67,14 +67,19 @@ def prompting(config: RunConfig, environment: Environment, prompt: Prompt) -> En
     return MarksOwnPrompt(environment, config.prompt_id)
 
 
-def watched(config: RunConfig, policy: Policy, spec: EnvironmentSpec) -> tuple[Policy, list[Sink]]:
+def watched(
+    config: RunConfig, policy: Policy, spec: EnvironmentSpec, made: Policy | None = None
+) -> tuple[Policy, list[Sink]]:
     """The policy as the prompt flags have it, and the sinks that belong to it.
 
     Its chunks tell their prompt. Those of a policy that asks a server tell what that server said, and nothing where
     it said nothing.
+
+    Args:
+        made: the policy as it was made, where others stand between.
     """
-    server = isinstance(policy, RelaysPrompt)
-    policy = TellsPrompt(policy)
+    server = isinstance(policy if made is None else made, RelaysPrompt)
+    policy = TellsPrompt(policy, made)
     if config.prompt_trace:
         trace = PromptTrace(config.prompt_echo_every, server=server)
         return TracesPrompt(policy, trace), [trace]

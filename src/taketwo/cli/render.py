@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from taketwo.cli.bars import picture_bar
 from taketwo.cli.flags import read_flags
 from taketwo.cli.help import options_help
-from taketwo.cli.making import closing, made, one
+from taketwo.cli.making import closing, made, of_one
 from taketwo.cli.progress import log_to
 from taketwo.cli.recorded import (
     EpisodeChoice,
@@ -186,7 +186,8 @@ def _render(dataset: Dataset, group: _Group, stopped: Callable[[], bool]) -> Non
 
     config = group.config
     log_to(None, config.log_level)
-    environment = made("env", config.env.options, group.source, lambda: one(config.env))
+    options = made("env", config.env.options, group.source, lambda: of_one(config.env))
+    environment = made("env", options, group.source, options.make)
     try:
         cameras, size = _cameras(config, environment), _size(config, environment.spec)
         fps = Fraction(dataset.fps).limit_denominator(1001)
@@ -197,7 +198,7 @@ def _render(dataset: Dataset, group: _Group, stopped: Callable[[], bool]) -> Non
         workers = None if config.workers == "auto" else config.workers
         began = time.monotonic()
         with picture_bar(pictures) as advance:
-            films = film(config.env.options, drawable, scenes, shot, config.output_dir, workers, advance, stopped)
+            films = film(options, drawable, scenes, shot, config.output_dir, workers, advance, stopped)
             for scene, paths in films:
                 for camera, path in zip(cameras, paths, strict=True):
                     said = f"{scene.states} frames of {camera} at {size.width}x{size.height}"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from taketwo.cli.config import RunConfig, source_of
 from taketwo.cli.flags import read_flags
 from taketwo.cli.help import options_help
-from taketwo.cli.leaving import FAULT, Ending
+from taketwo.cli.leaving import FAULT, Leaving, said_of
 from taketwo.cli.making import check_filmed, closing, made
 from taketwo.cli.progress import LiveProgress, PlainProgress, log_to
 from taketwo.cli.prompts import Prompt, prompt_source, with_prompt_id, with_token
@@ -35,7 +35,9 @@ from taketwo.recording.naming import cannot_write, make_folder
 from taketwo.recording.session_file import SessionFile
 from taketwo.recording.video import VideoSink
 from taketwo.session.commands import Commands
-from taketwo.session.loop import Session, SessionResult
+from taketwo.session.loop import Session
+from taketwo.session.processes import kill_children
+from taketwo.session.result import SessionResult
 from taketwo.session.sinks import Sink
 from taketwo.session.vector import VectorSession
 from taketwo.types import EnvironmentSpec, Outcome
@@ -134,7 +136,11 @@ class Recordings:
                 self.progress.close()
             self.complete(result)
             sys.stdout.flush()
+        except BaseException as error:
+            log.debug("the session's end failed", exc_info=True)
+            print(f"error: {said_of(error)}", file=sys.stderr, flush=True)
         finally:
+            kill_children()
             os._exit(FAULT)
 
 
@@ -176,19 +182,19 @@ def run(config: RunConfig, source: Source) -> int:
     progress = _progress(config, console)
     hurry = Hurry()
     commands = Commands(on_stop=hurry.begin)
-    ending = Ending()
+    leaving = Leaving()
     with ExitStack() as stack:
         live = stack.enter_context(page(config, source, commands, source_of_prompt))
-        world = open_world(config, source, prompt, stack, ending)
+        world = open_world(config, source, prompt, stack, leaving)
         video = _make_video(config, source, world, progress)
         driver = world.driver()
-        stack.push(ending.closing("the policy", driver.close))
+        stack.push(leaving.closing("the policy", driver.close))
         dataset = _make_dataset(config, source, world.spec, prompt)
         not_begun = stack.enter_context(ExitStack())
         if dataset is not None:
             not_begun.callback(closing, "the dataset", dataset.abandon)
             config = _with_new_seeds(config, dataset)
-        session_file = SessionFile(config.output_dir, config.video.subsample)
+        session_file = SessionFile(config.output_dir, config.video.subsample, config.vector.shown_env)
         recordings = Recordings(config, world.spec, session_file, video, dataset, driver.policy, progress)
         viewing = stack.enter_context(viewers(config, source, world.shown_spec, commands))
         session = world.session(
@@ -207,8 +213,8 @@ def run(config: RunConfig, source: Source) -> int:
             result = _run(session, progress, video)
         # Everything is final before the environment is closed: simulators are known to crash on their way out.
         faults = recordings.complete(result)
-        ending.status = _status(result, faults, signals)
-    return ending.status
+        leaving.status = _status(result, faults, signals)
+    return leaving.status
 
 
 def _help(source: Source) -> str:

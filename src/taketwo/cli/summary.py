@@ -76,7 +76,8 @@ def successes(episodes: Sequence[Episode]) -> str:
     counts = Counter(episode.outcome for episode in episodes)
     attempts = sum(count for outcome, count in counts.items() if outcome.is_attempt)
     rate = success_rate(episodes)
-    text = "no attempt was finished" if rate is None else f"{counts[Outcome.SUCCESS]}/{attempts} ({100 * rate:.0f} %)"
+    none = "nobody judged it" if counts[Outcome.UNJUDGED] else "no attempt was finished"
+    text = none if rate is None else f"{counts[Outcome.SUCCESS]}/{attempts} ({100 * rate:.0f} %)"
     others = [f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome] and not outcome.is_attempt]
     return f"{text}; not counted: {', '.join(others)}" if others else text
 

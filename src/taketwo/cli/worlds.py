@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any, Protocol
 
 from taketwo.cli.config import RunConfig
-from taketwo.cli.leaving import Ending
-from taketwo.cli.making import closing, made
+from taketwo.cli.leaving import Leaving
+from taketwo.cli.making import closing, made, one
 from taketwo.cli.prompts import Prompt, prompting, watched
 from taketwo.cli.resolve import Source
 from taketwo.control.controller import Controller
@@ -78,21 +78,21 @@ class World(Protocol):
         ...
 
 
-def open_world(config: RunConfig, source: Source, prompt: Prompt, stack: ExitStack, ending: Ending) -> World:
+def open_world(config: RunConfig, source: Source, prompt: Prompt, stack: ExitStack, leaving: Leaving) -> World:
     """Make the environments; the stack closes them.
 
     Raises:
         TakeTwoError: they cannot be made.
     """
     if config.vector.wanted_for(config.env.options):
-        return _Many(config, source, prompt, stack, ending)
-    return _One(config, source, prompt, stack, ending)
+        return _Many(config, source, prompt, stack, leaving)
+    return _One(config, source, prompt, stack, leaving)
 
 
 class _One:
-    def __init__(self, config: RunConfig, source: Source, prompt: Prompt, stack: ExitStack, ending: Ending) -> None:
-        environment = made("env", config.env.options, source, config.env.options.make)
-        stack.push(ending.closing("the environment", environment.close))
+    def __init__(self, config: RunConfig, source: Source, prompt: Prompt, stack: ExitStack, leaving: Leaving) -> None:
+        environment = made("env", config.env.options, source, lambda: one(config.env))
+        stack.push(leaving.closing("the environment", environment.close))
         self._config, self._source = config, source
         self._environment = prompting(config, traced(config, environment), prompt)
         self.spec = self.shown_spec = self._environment.spec
@@ -114,14 +114,14 @@ class _One:
 
 
 class _Many:
-    def __init__(self, config: RunConfig, source: Source, prompt: Prompt, stack: ExitStack, ending: Ending) -> None:
+    def __init__(self, config: RunConfig, source: Source, prompt: Prompt, stack: ExitStack, leaving: Leaving) -> None:
         if config.control.executor == "asynchronous":
             raise ConfigError(
                 "--control.executor: environments that step together wait for the policy; asynchronous is for one alone"
             )
         options = config.env.options
         environment = made("env", options, source, lambda: _make_environments(config, prompt))
-        stack.push(ending.closing("the environments", environment.close))
+        stack.push(leaving.closing("the environments", environment.close))
         self._config, self._source = config, source
         self._environment = WithGrid(environment, config.vector.shown_env)
         self.spec, self.shown_spec = environment.spec, self._environment.shown_spec
@@ -137,9 +137,9 @@ class _Many:
             watchers: list[Sink] = []
             controllers = []
             for env, policy in enumerate(policies):
-                told: Policy = TellsPrompt(policy)
+                told: Policy = TellsPrompt(policy, first)
                 if env == config.vector.shown_env:
-                    told, watchers = watched(config, policy, self.spec)
+                    told, watchers = watched(config, policy, self.spec, first)
                 controllers.append(_make_controller(config, source, told, self.spec))
             stack.pop_all()
         controller = Controllers(controllers, table)

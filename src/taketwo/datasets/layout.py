@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,6 +102,14 @@ def find_root(repo_id: str | None, root: Path | None) -> Path:
     if repo_id is None:
         raise ConfigError("which dataset? Give its repo_id, such as me/cube, or its root folder")
     return lerobot_home() / repo_id
+
+
+def said_only_takes(root: Path) -> str:
+    """What is wrong with a folder that has unfinished episodes only, and what to do."""
+    return (
+        f"{root} has no episode yet, but one that is being recorded or was cut off by a crash: taketwo dataset repair "
+        f"{shlex.quote(str(root))} --salvage=true makes an episode of it, --discard=true removes it"
+    )
 
 
 def _absolute(root: Path) -> Path:

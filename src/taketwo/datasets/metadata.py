@@ -22,6 +22,7 @@ from taketwo.datasets.layout import (
     VIDEO_FILE_MB,
     VIDEO_TEMPLATE,
     FilePlace,
+    said_only_takes,
 )
 from taketwo.errors import DatasetError
 from taketwo.recording.plain import to_json
@@ -122,10 +123,7 @@ class Info:
 
 def _not_there(root: Path, relative: str) -> str:
     if (root / TAKES).exists():
-        return (
-            f"{root} has no episode yet, but one that is being recorded or was cut off by a crash: taketwo dataset "
-            f"repair {root} saves or removes that"
-        )
+        return said_only_takes(root)
     return f"{root} is no LeRobot dataset: it has no {relative}"
 
 

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from taketwo.datasets.layout import INFO, TAKES, find_root
+from taketwo.datasets.layout import INFO, TAKES, find_root, said_only_takes
 from taketwo.errors import DatasetError
 
 
@@ -42,13 +42,19 @@ def dataset_root(repo_id: str | None, root: Path | None, flag: str = "--root") -
     folder = dataset_place(repo_id, root)
     if repo_id is None or (folder / INFO).exists():
         return folder
-    if (folder / TAKES).exists():
-        raise DatasetError(
-            f"{folder} has no episode yet, but one that is being recorded or was cut off by a crash: "
-            f"taketwo dataset repair {folder} saves or removes that"
-        )
+    check_not_only_takes(folder)
     target = folder / repo_id if root is not None and folder.exists() else folder
     raise DatasetError(
         f"there is no dataset {repo_id!r} in {folder}: give its folder by {flag}, or download it: "
         f"hf download {repo_id} --repo-type=dataset --local-dir={shlex.quote(str(target))}"
     )
+
+
+def check_not_only_takes(folder: Path) -> None:
+    """Refuse a folder that has no whole episode yet.
+
+    Raises:
+        DatasetError: it has unfinished ones only; with what to do about them.
+    """
+    if (folder / TAKES).exists() and not (folder / INFO).exists():
+        raise DatasetError(said_only_takes(folder))

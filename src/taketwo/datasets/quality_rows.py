@@ -32,6 +32,12 @@ JUMP_STANDS_OUT = 5.0
 JUMP_NEIGHBOURS = 5
 """Rows on each side that are looked at for that."""
 
+ANGLES_FROM = (-np.pi, 0.0)
+"""Where angles in radians begin that are kept within one turn; what stays within may wrap: from pi to -pi is no way."""
+
+ANGLE_TOLERANCE = 1e-3
+"""In radians, for what rounding adds to these limits."""
+
 JUMP_USUAL = 0.5
 """Part of the episodes from which on a dimension's jumps are noted only: it seems to be made so."""
 
@@ -298,7 +304,7 @@ class JumpWatch:
             values = rows.numbers(column)
             if values is None or len(values) < 2:
                 continue
-            steps = np.abs(np.diff(values, axis=0))
+            steps = _steps(values, scale)
             where = [place for place in np.argwhere(steps > scale.jump) if _stands_out(steps, *place)]
             if where:
                 first, dimension = np.array(where).T
@@ -340,6 +346,15 @@ class JumpWatch:
             places=_kept(places),
             dimensions=names,
         )
+
+
+def _steps(values: FloatArray, scale: Scale) -> FloatArray:
+    """(T - 1, D) how far each value goes from row to row; for an angle that wraps, without the turn."""
+    steps = np.abs(np.diff(values, axis=0))
+    is_angle = np.zeros(values.shape[1], bool)
+    for low in ANGLES_FROM:
+        is_angle |= (scale.low >= low - ANGLE_TOLERANCE) & (scale.high <= low + 2 * np.pi + ANGLE_TOLERANCE)
+    return np.where(is_angle, np.minimum(steps, np.abs(2 * np.pi - steps)), steps)
 
 
 def _stands_out(steps: FloatArray, row: int, dimension: int) -> bool:

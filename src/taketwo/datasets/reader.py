@@ -18,6 +18,7 @@ from taketwo.datasets.features import IMAGE_PREFIX, NUMPY_DTYPES, SUCCESS, Featu
 from taketwo.datasets.layout import EPISODES, INFO, FilePlace, find_root, session_path
 from taketwo.datasets.metadata import EpisodeEntry, EpisodeNote, Info, load_episodes, load_notes, load_tasks
 from taketwo.datasets.open_files import OpenFiles
+from taketwo.datasets.places import check_not_only_takes
 from taketwo.datasets.transaction import refuse_pending
 from taketwo.errors import ConfigError, DatasetError, one_of
 from taketwo.types import CameraSpec, FloatArray, Outcome, Pixels
@@ -345,6 +346,8 @@ def locate(text: str, root: Path | None = None) -> Path:
     folder = Path(text).expanduser()
     if root is None and (folder / INFO).is_file():
         return folder
+    if root is None:
+        check_not_only_takes(folder)
     if root is None and (folder.is_absolute() or text.startswith((".", "~"))):
         there = "it has no" if folder.is_dir() else "there is no such folder with"
         raise DatasetError(f"{folder} is no LeRobot dataset: {there} {INFO}")

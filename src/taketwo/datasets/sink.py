@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -109,7 +109,6 @@ class DatasetConfig:
         task: str | None = None,
         paced: bool = False,
         resume: bool = False,
-        stored: Callable[[int, int], None] | None = None,
     ) -> DatasetSink:
         """Open the dataset, new or to go on with, and hold it against other writers.
 
@@ -117,31 +116,46 @@ class DatasetConfig:
             control_hz: rows a second that the session stands for.
             task: the instruction that the session begins with, where it is not the environment's own.
             paced: whether it runs by the clock, so that its real rate means something.
-            stored: called on the sink's thread when an episode is whole, with its index and its rows.
 
         Raises:
             ConfigError: an option does not fit, or what is there differs.
             DatasetError: there is a dataset and `resume` is not given, or none and it is; or it is in use.
             RecordingError: it cannot be written.
         """
-        from taketwo.datasets.camera import VideoSettings
-        from taketwo.datasets.repair import recover_finished
         from taketwo.datasets.take import VideoEncoders
-        from taketwo.datasets.writer import DatasetWriter
         from taketwo.recording.rate import exact_fps
 
-        cameras = self.cameras or tuple(spec.cameras)
-        for camera in cameras:
-            if camera not in spec.cameras:
-                raise ConfigError(f"cameras: {one_of('camera', camera, spec.cameras)}")
-        codec = find_codec(self.vcodec)
-        video = VideoSettings(codec, codec.crf if self.crf is None else self.crf, self.gop)
+        cameras, video = self._recorded_cameras(spec), self._video_settings()
         features = {
             key: _with_video_info(feature, video, control_hz) if feature.is_video else feature
             for key, feature in session_features(spec, cameras, self.video).items()
         }
-        info = Info(control_hz, features, robot_type or spec.name)
         task = self._first_task(task or spec.prompt)
+        writer = self._open(Info(control_hz, features, robot_type or spec.name), task, resume=resume)
+        settings = RowSettings(cameras, task or spec.name, paced, self.trace)
+
+        def make_recorder() -> Recorder:
+            return Recorder(writer, VideoEncoders(exact_fps(control_hz), video), settings)
+
+        return DatasetSink(writer, make_recorder, settings, self.late)
+
+    def _recorded_cameras(self, spec: EnvironmentSpec) -> tuple[str, ...]:
+        for camera in self.cameras:
+            if camera not in spec.cameras:
+                raise ConfigError(f"cameras: {one_of('camera', camera, spec.cameras)}")
+        return self.cameras or tuple(spec.cameras)
+
+    def _video_settings(self) -> VideoSettings:
+        from taketwo.datasets.camera import VideoSettings
+
+        codec = find_codec(self.vcodec)
+        return VideoSettings(codec, codec.crf if self.crf is None else self.crf, self.gop)
+
+    def _open(self, info: Info, task: str | None, *, resume: bool) -> DatasetWriter:
+        """Its writer, with finished episodes of a session that crashed in their places."""
+        from taketwo.datasets.repair import recover_finished
+        from taketwo.datasets.writer import DatasetWriter
+
         root = self.folder()
         writer = DatasetWriter.resume(root, info) if resume else DatasetWriter.create(root, info)
         try:
@@ -152,12 +166,7 @@ class DatasetConfig:
             raise
         if recovered:
             log.warning("finished episodes that a crash had kept from their places are there now: %d", recovered)
-        settings = RowSettings(cameras, task or spec.name, paced, self.trace)
-
-        def make_recorder() -> Recorder:
-            return Recorder(writer, VideoEncoders(exact_fps(control_hz), video), settings)
-
-        return DatasetSink(writer, make_recorder, settings, self.late, stored)
+        return writer
 
     def _first_task(self, prompt: str | None) -> str | None:
         """The task that the session begins with; None where only its observations will tell."""
@@ -193,7 +202,6 @@ class DatasetSink:
         make_recorder: Callable[[], Recorder],
         settings: RowSettings,
         late: Late,
-        stored: Callable[[int, int], None] | None,
     ) -> None:
         """Use `DatasetConfig.make`."""
         self._writer = writer
@@ -201,7 +209,6 @@ class DatasetSink:
         self._recorders: dict[int, Recorder] = {}
         self._cameras = settings.cameras
         self._late = late
-        self._stored = stored
         # An episode is put into its place while the next one is recorded already.
         self._keeper = ThreadPoolExecutor(1, "dataset-keeper", give_way)
         self._keeping: Future[None] | None = None
@@ -223,7 +230,10 @@ class DatasetSink:
         except BaseException as error:
             recording = any(recorder.under_way for recorder in self._recorders.values())
             under_way = recording or self._keeping is not None
-            self._abandon()
+            try:
+                self._abandon()
+            except Exception as more:  # noqa: BLE001 - the error that led here is the one to tell
+                log.warning("what was open of the dataset failed to close: %s", one_line(more))
             if isinstance(error, TakeTwoError):
                 raise RecordingError(self._what_is_safe(error, under_way)) from error
             raise
@@ -274,19 +284,21 @@ class DatasetSink:
                 self._end(episode)
             case SessionEnd():
                 self._settle()
-                self._closed = True
-                self._keeper.shutdown()
-                self._close_recorders()
-                self._writer.close()
+                self._close(self._writer.close)
 
     def _recorder(self, env: int) -> Recorder:
         if env not in self._recorders:
             self._recorders[env] = self._make_recorder()
         return self._recorders[env]
 
-    def _close_recorders(self) -> None:
-        for recorder in self._recorders.values():
-            recorder.close()
+    def _close(self, let_go: Callable[[], None], *first: Callable[[], None]) -> None:
+        """Do what is to be done first, close what is open and let go of the dataset; all of it, whatever fails."""
+        self._closed = True
+        with ExitStack() as stack:
+            stack.callback(let_go)
+            for close in [*(recorder.close for recorder in self._recorders.values()), *first]:
+                stack.callback(close)
+            self._keeper.shutdown()
 
     def _end(self, episode: Episode) -> None:
         ended = self._recorders[episode.env].end(episode)
@@ -296,21 +308,19 @@ class DatasetSink:
         if note.late and self._late == "refuse":
             take.finish()
             take.conclude(note, refused=True)
+            whose = "the session's" if len(self._recorders) == 1 else f"environment {episode.env}'s"
             raise RecordingError(
-                f"the session's episode {episode.index + 1} ran at {note.measured_hz:.1f} Hz and its rows say "
+                f"{whose} episode {episode.index + 1} ran at {note.measured_hz:.1f} Hz and its rows say "
                 f"{self._writer.info.fps:g}: it is refused; record at a rate that can be kept, or give "
                 "--dataset.late=mark"
             )
         pictures = take.finish()
         take.conclude(note)
         self._settle()
-        self._keeping = self._keeper.submit(self._keep, take, note, pictures, episode.index)
+        self._keeping = self._keeper.submit(self._keep, take, note, pictures)
 
-    def _keep(self, take: Take, note: EpisodeNote, pictures: Mapping[str, Statistics], number: int) -> None:
-        note = self._writer.keep(take.folder, note, pictures)
-        self._notes.append(note)
-        if self._stored is not None:
-            self._stored(number, note.length)
+    def _keep(self, take: Take, note: EpisodeNote, pictures: Mapping[str, Statistics]) -> None:
+        self._notes.append(self._writer.keep(take.folder, note, pictures))
 
     def _settle(self) -> None:
         """Wait until the episode before is in its place.
@@ -326,16 +336,9 @@ class DatasetSink:
         """Close what is open, and leave what is on the disk for `taketwo dataset repair`."""
         if self._closed:
             return
-        self._closed = True
         with suppress(Exception):  # the error that led here is the one to tell
             self._settle()
-        self._keeper.shutdown()
-        try:
-            for recorder in self._recorders.values():
-                recorder.abandon()
-        finally:
-            self._close_recorders()
-            self._writer.release()
+        self._close(self._writer.release, *(recorder.abandon for recorder in self._recorders.values()))
 
     def _what_is_safe(self, error: TakeTwoError, under_way: bool) -> str:
         root, whole = self._writer.root, self._writer.info.total_episodes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -139,13 +139,7 @@ class DatasetWriter:
         seeds: dict[int, set[int]] = defaultdict(set)
         for note in notes.values():
             seeds[note.env].add(note.seed)
-        used = (
-            index + 1
-            for env, known in seeds.items()
-            for index in range(len(known) + UNKEPT_EPISODES)
-            if episode_seed(session_seed, index, env) in known
-        )
-        return max(used, default=0)
+        return max((_seeds_used(session_seed, env, known) for env, known in seeds.items()), default=0)
 
     def describe(self, description: Mapping[str, Any]) -> None:
         """What the coming episodes are recorded with; it joins the dataset with the first of them.
@@ -219,6 +213,19 @@ class DatasetWriter:
             for planned in (self.root / PLANNED_INFO, *(self.root / WORK).glob("session-*.json")):
                 planned.unlink(missing_ok=True)
         self._lock.release()
+
+
+def _seeds_used(session_seed: int, env: int, known: Set[int]) -> int:
+    """Index after the last episode of a session seed that is known of one environment."""
+    used, left = 0, set(known)
+    for index in range(len(known) + UNKEPT_EPISODES):
+        if not left:
+            break
+        seed = episode_seed(session_seed, index, env)
+        if seed in left:
+            left.discard(seed)
+            used = index + 1
+    return used
 
 
 def _next_session(root: Path) -> int:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from taketwo.envs.checking import check_picture_size
 from taketwo.envs.lazy_images import LazyImages
 from taketwo.envs.mujoco_rendering import MujocoRenderer
 from taketwo.errors import ConfigError, EnvironmentFault, MissingExtraError, one_of
@@ -55,9 +56,7 @@ class AlohaConfig:
     quality: Literal["exact", "preview"] = "exact"
 
     def __post_init__(self) -> None:
-        for name in ("width", "height"):
-            if not 16 <= getattr(self, name) <= 4096:
-                raise ConfigError(f"{name} must be from 16 to 4096 pixels, not {getattr(self, name)}")
+        check_picture_size(self.width, self.height)
         if len(set(self.cameras)) != len(self.cameras):
             raise ConfigError(f"cameras names one twice: {', '.join(self.cameras)}")
 

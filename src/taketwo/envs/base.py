@@ -110,8 +110,9 @@ class VectorEnvironment(Protocol):
         ...
 
 
-class EnvironmentConfig(Protocol):
-    """The options of an environment, which build it."""
+@runtime_checkable
+class MakesOne(Protocol):
+    """Options that build a single environment."""
 
     def make(self) -> Environment:
         """Build it.
@@ -121,6 +122,24 @@ class EnvironmentConfig(Protocol):
             MissingExtraError: its library is not installed.
         """
         ...
+
+
+@runtime_checkable
+class MakesVectors(Protocol):
+    """Options that build a simulator for several environments at once."""
+
+    def make_vector(self, num_envs: int) -> VectorEnvironment:
+        """Build it.
+
+        Raises:
+            ConfigError: an option does not fit.
+            MissingExtraError: its library is not installed.
+        """
+        ...
+
+
+EnvironmentConfig = MakesOne | MakesVectors
+"""The options of an environment: they build one, several at once, or either."""
 
 
 @runtime_checkable
@@ -155,18 +174,4 @@ class GoesHome(Protocol):
 
     def home_action(self) -> FloatArray:
         """(D,) the action that holds the home pose."""
-        ...
-
-
-@runtime_checkable
-class MakesVectors(Protocol):
-    """Capability of an `EnvironmentConfig`: has a simulator for several environments at once."""
-
-    def make_vector(self, num_envs: int) -> VectorEnvironment:
-        """Build it.
-
-        Raises:
-            ConfigError: an option does not fit.
-            MissingExtraError: its library is not installed.
-        """
         ...

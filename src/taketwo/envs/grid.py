@@ -19,12 +19,17 @@ GRID = "grid"
 
 MOST_TILES = 16
 
+LABEL_PART = 10
+"""Part of a tile's height that its number is high, within these limits in pixels."""
+
+SMALLEST_LABEL, LARGEST_LABEL = 10, 24
+
 
 class WithGrid:
     """A `VectorEnvironment` of which one environment has one more camera: what the first camera of each shows.
 
-    The picture is as large as that of the camera. The others are seen as they stand at the same instant; one that has
-    done its episodes, as it stood when it was last drawn.
+    The picture is as large as that of the camera, and has each one's number in the corner of its tile. The others are
+    seen as they stand at the same instant; one that has done its episodes, as it stood when it was last drawn.
 
     Attributes:
         shown_spec: the spec of the environment that has the camera.
@@ -100,11 +105,26 @@ class WithGrid:
     def _tile(self, env: int, seen: Observation | None, camera: str, height: int, width: int) -> Pixels:
         try:
             if seen is not None:
-                self._drawn[env] = resize_with_pad(seen.images[camera].pixels, height, width)
+                tile = resize_with_pad(seen.images[camera].pixels, height, width)
+                self._drawn[env] = numbered(tile, env) if len(self._tiles) > 1 else tile
         except RenderingError:
             if env == self._shown:
                 raise  # another one may wait, and cannot be drawn any more
         return self._drawn.setdefault(env, np.zeros((height, width, 3), np.uint8))
+
+
+def numbered(tile: Pixels, env: int) -> Pixels:
+    """A copy with the number of its environment in the upper left corner, white on black."""
+    from PIL import Image as Picture
+    from PIL import ImageDraw, ImageFont
+
+    picture = Picture.fromarray(tile)
+    draw = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(min(max(tile.shape[0] // LABEL_PART, SMALLEST_LABEL), LARGEST_LABEL))
+    _, _, right, bottom = draw.textbbox((2, 0), str(env), font)
+    draw.rectangle((0, 0, right + 1, bottom + 1), "black")
+    draw.text((2, 0), str(env), "white", font)
+    return np.array(picture)
 
 
 def _with_grid(spec: EnvironmentSpec) -> EnvironmentSpec:

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from taketwo.envs.checking import check_positive
 from taketwo.envs.gym_rendering import RENDER_CAMERA, make_kwargs, rendered_pixels, rendered_size
-from taketwo.envs.gym_spaces import ActionSpace, ObservationSpace, check_width, success_of
+from taketwo.envs.gym_spaces import ActionSpace, ObservationSpace, check_width, nameless_actions, success_of
 from taketwo.envs.lazy_images import LazyImages
 from taketwo.errors import ConfigError, one_line
 from taketwo.types import CameraSpec, EnvironmentSpec, FloatArray, Observation, Pixels, StepResult
@@ -34,8 +35,7 @@ class GymConfig:
     success_key: str | None = None
 
     def __post_init__(self) -> None:
-        if self.control_hz is not None and not self.control_hz > 0:
-            raise ConfigError(f"control_hz must be more than 0, not {self.control_hz}")
+        check_positive(control_hz=self.control_hz)
 
     def make(self) -> GymEnvironment:
         """Make the environment, without Gymnasium's own time limit: the session keeps that."""
@@ -51,16 +51,25 @@ class GymEnvironment:
 
     def __init__(self, config: GymConfig) -> None:
         self._env, registered = _make(config)
+        try:
+            self._look(config, registered)
+        except BaseException:
+            self._env.close()
+            raise
+
+    def _look(self, config: GymConfig, registered: Any) -> None:
+        """See what there is; where it is to be drawn, by a first reset."""
         self._success_key = config.success_key
         self._actions = ActionSpace(self._env.action_space)
         self._observations = ObservationSpace(self._env.observation_space)
         self._steps = 0
         rendered = {RENDER_CAMERA: self._probe_render()} if self._env.render_mode == "rgb_array" else {}
         self._rendered = LazyImages(lambda camera, height, width: self._render(), rendered)
+        names, units = nameless_actions(self._actions.size)
         self.spec = EnvironmentSpec(
             name=registered.id,
-            action_names=tuple(f"action_{i}" for i in range(self._actions.size)),
-            action_units=("native",) * self._actions.size,
+            action_names=names,
+            action_units=units,
             action_low=self._actions.low,
             action_high=self._actions.high,
             state_names=self._observations.names,

@@ -40,18 +40,24 @@ def final_row(env: Any, infos: Mapping[str, Any], number: int) -> Any | None:
     return given[number] if one_each else rows_of(env, given)[number]
 
 
-def info_of(infos: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """What batched information says of one environment; what has no mask, and is not one for each, is of all."""
+def info_of(infos: Mapping[str, Any], number: int, num_envs: int) -> dict[str, Any]:
+    """What batched information says of one environment; what has no mask, and not a row for each, is of all."""
     info: dict[str, Any] = {}
     for key, value in infos.items():
-        told = infos.get(f"_{key}")
-        if (key.startswith("_") and key[1:] in infos) or (told is not None and not told[number]):
+        told: Any = infos.get(f"_{key}")
+        if (key.startswith("_") and key[1:] in infos) or (_has_rows(told, num_envs) and not told[number]):
             continue
         if isinstance(value, Mapping):
-            info[key] = info_of(value, number)
-        elif isinstance(value, list | tuple | np.ndarray) and np.ndim(value) > 0:
+            info[key] = info_of(value, number, num_envs)
+        elif _has_rows(value, num_envs):
             own = value[number]
             info[key] = own.copy() if isinstance(own, np.ndarray) else own
         else:
             info[key] = value
     return info
+
+
+def _has_rows(value: Any, count: int) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.ndim > 0 and len(value) == count
+    return isinstance(value, list | tuple) and len(value) == count

@@ -4,14 +4,38 @@ from __future__ import annotations
 
 import os
 import signal
+import warnings
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from taketwo.errors import EnvironmentFault, one_line
 
 CLOSE_TIMEOUT_S = 5.0
 """How long processes may take over what they are doing before they are ended."""
+
+
+PRINTED_BY = r"gymnasium\.vector\.async_vector_env"
+"""The module that prints, as warnings, the traceback of a process that fails."""
+
+_hushed: list[Any] = []
+"""The filter, as often as it is wanted."""
+
+
+def hush() -> None:
+    """Leave out the tracebacks of processes that fail, until as many vector environments are closed by `close`."""
+    warnings.filterwarnings("ignore", category=UserWarning, module=PRINTED_BY)
+    _hushed.append(warnings.filters[0])
+
+
+def unhush() -> None:
+    """Undo a `hush`, and only that: `warnings.catch_warnings` would forget what else has been warned of by then."""
+    if not _hushed:
+        return
+    filters = cast(list[Any], warnings.filters)
+    entry = _hushed.pop()
+    if not _hushed and entry in filters:
+        filters.remove(entry)
 
 
 class Calls:
@@ -81,3 +105,5 @@ def close(env: Any) -> None:
             process.kill()
             process.join()
         env.unwrapped.closed = True
+    finally:
+        unhush()

@@ -15,6 +15,11 @@ SUCCESS_KEYS = ("is_success", "success")
 """Where environments put their verdict in `info`."""
 
 
+def nameless_actions(size: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names and units for (size,) actions of which the environment tells neither."""
+    return tuple(f"action_{i}" for i in range(size)), ("native",) * size
+
+
 class ActionSpace:
     """A Box or Discrete space of actions as D numbers; those of a Discrete or integer space are rounded.
 

@@ -7,18 +7,19 @@ metadata tells: they wait to be reset; the next step begins a new episode; or th
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
+from taketwo.envs.checking import check_num_envs, check_positive
 from taketwo.envs.gym import find_registered, rate, refusing
 from taketwo.envs.gym_batches import Answer, final_row, info_of, rows_of
-from taketwo.envs.gym_processes import Calls, close, without_interrupts
+from taketwo.envs.gym_processes import Calls, close, hush, unhush, without_interrupts
 from taketwo.envs.gym_rendering import RENDER_CAMERA, SharedFrames, make_kwargs, rendered_size
-from taketwo.envs.gym_spaces import ActionSpace, ObservationSpace, check_width, success_of
+from taketwo.envs.gym_spaces import ActionSpace, ObservationSpace, check_width, nameless_actions, success_of
 from taketwo.errors import ConfigError, EnvironmentFault
 from taketwo.types import EnvironmentSpec, FloatArray, Observation, StepResult, VectorStep
 
@@ -53,8 +54,7 @@ class GymVectorConfig:
     success_key: str | None = None
 
     def __post_init__(self) -> None:
-        if self.control_hz is not None and not self.control_hz > 0:
-            raise ConfigError(f"control_hz must be more than 0, not {self.control_hz}")
+        check_positive(control_hz=self.control_hz)
         own = self.vectorization_mode == "vector_entry_point"
         if self.autoreset_mode is not None and own:
             raise ConfigError("autoreset_mode is the environment's own with vectorization_mode vector_entry_point")
@@ -63,8 +63,7 @@ class GymVectorConfig:
 
     def make_vector(self, num_envs: int) -> GymVectorEnvironment:
         """Make them; where they are not to reset themselves, without a time limit: the session keeps that."""
-        if num_envs < 1:
-            raise ConfigError(f"num_envs must be 1 or more, not {num_envs}")
+        check_num_envs(num_envs)
         environment, registered = _make(self, num_envs)
         try:
             return GymVectorEnvironment(
@@ -141,10 +140,11 @@ class GymVectorEnvironment:
         self.spec = self._make_spec(name, rate(name, control_hz, env.metadata), limit)
 
     def _make_spec(self, name: str, control_hz: float, max_episode_steps: int | None) -> EnvironmentSpec:
+        names, units = nameless_actions(self._actions.size)
         return EnvironmentSpec(
             name=name,
-            action_names=tuple(f"action_{i}" for i in range(self._actions.size)),
-            action_units=("native",) * self._actions.size,
+            action_names=names,
+            action_units=units,
             action_low=self._actions.low,
             action_high=self._actions.high,
             state_names=self._observations.names,
@@ -275,7 +275,7 @@ class GymVectorEnvironment:
         return Observation(state, images | rendered, time_s=float(self._steps[env] / self.spec.control_hz))
 
     def _result(self, env: int, answer: Answer, *, final: bool) -> StepResult:
-        info = info_of(answer.infos, env)
+        info = info_of(answer.infos, env, self.num_envs)
         if final:  # the rest is of the episode that has begun
             info = {**info.get("final_info", {}), "final_obs": info.get("final_obs")} if "final_info" in info else info
         return StepResult(
@@ -310,10 +310,12 @@ def _make(config: GymVectorConfig, num_envs: int) -> tuple[Any, Any]:
             kwargs["max_episode_steps"] = -1
     if mode == "async":
         kwargs["wrappers"] = [without_interrupts()]
-    if mode == "async" and not log.isEnabledFor(logging.DEBUG):  # the traceback of a process that fails
-        warnings.filterwarnings("ignore", category=UserWarning, module=r"gymnasium\.vector\.async_vector_env")
-    with refusing(config.id):
+    with ExitStack() as stack, refusing(config.id):
+        if mode == "async" and not log.isEnabledFor(logging.DEBUG):
+            hush()
+            stack.callback(unhush)
         environment = gymnasium.make_vec(registered, num_envs=num_envs, vectorization_mode=mode, **kwargs)
+        stack.pop_all()
     return environment, registered
 
 

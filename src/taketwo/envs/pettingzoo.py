@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from taketwo.envs.checking import check_positive
 from taketwo.envs.gym import rate
 from taketwo.envs.gym_rendering import RENDER_CAMERA, make_kwargs, rendered_pixels, rendered_size
-from taketwo.envs.gym_spaces import ActionSpace, ObservationSpace, check_width, success_of
+from taketwo.envs.gym_spaces import ActionSpace, ObservationSpace, check_width, nameless_actions, success_of
 from taketwo.envs.lazy_images import LazyImages
 from taketwo.errors import ConfigError, EnvironmentFault, MissingExtraError, one_line
 from taketwo.types import EnvironmentSpec, FloatArray, Image, Observation, Pixels, StepResult
@@ -36,8 +37,7 @@ class PettingZooConfig:
     success_key: str | None = None
 
     def __post_init__(self) -> None:
-        if self.control_hz is not None and not self.control_hz > 0:
-            raise ConfigError(f"control_hz must be more than 0, not {self.control_hz}")
+        check_positive(control_hz=self.control_hz)
 
     def make(self) -> PettingZooEnvironment:
         """Make the environment."""
@@ -97,9 +97,11 @@ class PettingZooEnvironment:
         self.spec = EnvironmentSpec(
             name=name,
             action_names=tuple(
-                f"{agent}.action_{i}" for agent, space in self._actions.items() for i in range(space.size)
+                f"{agent}.{action}"
+                for agent, space in self._actions.items()
+                for action in nameless_actions(space.size)[0]
             ),
-            action_units=("native",) * sum(self._widths),
+            action_units=nameless_actions(sum(self._widths))[1],
             action_low=np.concatenate([space.low for space in self._actions.values()]),
             action_high=np.concatenate([space.high for space in self._actions.values()]),
             state_names=tuple(f"{agent}.{name}" for agent, space in self._observations.items() for name in space.names),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from taketwo.envs.base import EnvironmentConfig, MakesVectors
+from taketwo.envs.base import EnvironmentConfig, MakesOne
 from taketwo.errors import ConfigError
 
 MAX_ENVS = 65_536
@@ -28,6 +28,6 @@ class VectorConfig:
         if not 0 <= self.shown_env < self.num_envs:
             raise ConfigError(f"shown_env must be from 0 to {self.num_envs - 1}, not {self.shown_env}")
 
-    def wanted_for(self, options: EnvironmentConfig | MakesVectors) -> bool:
+    def wanted_for(self, options: EnvironmentConfig) -> bool:
         """Whether the environments are to step together: there are several, or there is no way to have one alone."""
-        return self.num_envs > 1 or not hasattr(options, "make")
+        return self.num_envs > 1 or not isinstance(options, MakesOne)

@@ -83,9 +83,14 @@ def reads_prompt(policy: Policy) -> bool | None:
 class TellsPrompt(PolicyWrapper):
     """A policy whose chunks say which prompt they were made with; for one that relays it, what the other told."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, made: Policy | None = None) -> None:
+        """Stand around a policy.
+
+        Args:
+            made: the policy as it was made, where others stand between: they have none of its capabilities.
+        """
         super().__init__(policy)
-        self._prompt = PromptRule(policy)
+        self._prompt = PromptRule(policy if made is None else made)
 
     def infer(self, observation: Observation) -> ActionChunk:
         """The policy's chunk, with its prompt and where that came from."""

@@ -19,7 +19,6 @@ from taketwo.session.result import SessionResult
 from taketwo.session.tally import success_rate
 from taketwo.types import Episode
 
-
 AT_ONCE = 64
 """Up to so many episodes each is written when it ends."""
 
@@ -38,16 +37,20 @@ class SessionFile:
     lossless = True
     required = True
 
-    def __init__(self, folder: Path, subsample: int = 1, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, folder: Path, subsample: int = 1, filmed_env: int = 0, now: Callable[[], float] = time.monotonic
+    ) -> None:
         """Nothing is written until the session starts.
 
         Args:
             subsample: the video's, for the episodes' places in it.
+            filmed_env: number of the environment that it shows, of several.
             now: gives seconds.
         """
         self.path: Path | None = None
         self._folder = folder
         self._subsample = subsample
+        self._filmed_env = filmed_env
         self._episodes: list[Episode] = []
         self._now = now
         self._began = 0.0
@@ -74,7 +77,7 @@ class SessionFile:
             case SessionEnd(reason):
                 self._content["reason"] = reason
         if isinstance(event, SessionStart | SessionEnd) or (self._untold and self._may_write()):
-            self._content |= summary(self._episodes, self._subsample, self._now() - self._began)
+            self._content |= summary(self._episodes, self._subsample, self._filmed_env, self._now() - self._began)
             self._write()
             self._untold, self._written_at = False, self._now()
 
@@ -99,7 +102,7 @@ class SessionFile:
             RecordingError: the file cannot be written.
         """
         loop = result.loop
-        self._content |= summary(result.episodes, self._subsample, loop.wall_s)
+        self._content |= summary(result.episodes, self._subsample, self._filmed_env, loop.wall_s)
         self._content |= {
             "complete": True,
             "reason": result.reason,
@@ -137,6 +140,7 @@ class SessionFile:
             "loop": None,
             "started_at": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
             "taketwo": __version__,
+            "environment": event.spec.name,
             "config": event.config,
         }
 
@@ -152,19 +156,19 @@ class SessionFile:
             raise cannot_write(self.path, error) from error
 
 
-def summary(episodes: Sequence[Episode], subsample: int, wall_s: float) -> dict[str, Any]:
+def summary(episodes: Sequence[Episode], subsample: int, filmed_env: int, wall_s: float) -> dict[str, Any]:
     """The parts of `session.json` that follow from the episodes."""
     steps = sum(episode.steps for episode in episodes)
     return {
-        "episodes": [described(episode, subsample) for episode in episodes],
+        "episodes": [described(episode, subsample, filmed_env) for episode in episodes],
         "success_rate": success_rate(episodes),
         "counts": dict(Counter(str(episode.outcome) for episode in episodes)),
         "steps_per_second": steps / wall_s if wall_s > 0 else 0.0,
     }
 
 
-def described(episode: Episode, subsample: int) -> dict[str, Any]:
-    """One episode; `first_frame` is the index of its first kept frame in the video, if that shows its environment."""
+def described(episode: Episode, subsample: int, filmed_env: int) -> dict[str, Any]:
+    """One episode; `first_frame` is the index of its first kept frame in the video, None where that shows another."""
     return {
         "index": episode.index,
         "seed": episode.seed,
@@ -178,7 +182,7 @@ def described(episode: Episode, subsample: int) -> dict[str, Any]:
         "guarded_steps": episode.guarded_steps,
         "interventions": episode.interventions,
         "prompts": list(episode.prompts),
-        "first_frame": video_frame(episode.first_frame, subsample),
+        "first_frame": video_frame(episode.first_frame, subsample) if episode.env == filmed_env else None,
         "env": episode.env,
         "init_state": episode.init_state,
         "seeded": episode.seeded,

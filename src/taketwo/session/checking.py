@@ -14,13 +14,14 @@ def checked(observation: Observation, spec: EnvironmentSpec) -> Observation:
     """The observation itself.
 
     Raises:
-        EnvironmentFault: its state has NaN, which policies and recordings would take on.
+        EnvironmentFault: its state has NaN or infinity, which policies and recordings would take on.
     """
-    if np.isnan(observation.state).any():
-        names = spec.state_names
-        broken = np.flatnonzero(np.isnan(observation.state))
+    finite = np.isfinite(observation.state)
+    if not finite.all():
+        names, broken = spec.state_names, np.flatnonzero(~finite)
         named = [names[index] if index < len(names) else str(index) for index in broken]
-        raise EnvironmentFault(f"the environment gave NaN for {', '.join(named)}")
+        what = "NaN" if np.isnan(observation.state[broken]).any() else "infinity"
+        raise EnvironmentFault(f"the environment gave {what} for {', '.join(named)}")
     return observation
 
 
@@ -28,9 +29,10 @@ def checked_result(result: StepResult, spec: EnvironmentSpec) -> StepResult:
     """The result itself.
 
     Raises:
-        EnvironmentFault: its reward or its state has NaN.
+        EnvironmentFault: its reward or its state has NaN or infinity.
     """
-    if math.isnan(result.reward):
-        raise EnvironmentFault("the environment gave NaN as the reward")
+    if not math.isfinite(result.reward):
+        what = "NaN" if math.isnan(result.reward) else "infinity"
+        raise EnvironmentFault(f"the environment gave {what} as the reward")
     checked(result.observation, spec)
     return result

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Self
 
 from taketwo.errors import EnvironmentFault, one_line
+from taketwo.session.processes import kill_children
 from taketwo.session.watchdog import Watchdog
 
 FAULT = 1
@@ -59,4 +60,5 @@ def end_process(fault: BaseException | None) -> None:
     """Tell why, and end the process: what hangs in it cannot be ended otherwise."""
     sys.stderr.write(f"error: {one_line(fault)}\n")
     sys.stderr.flush()
+    kill_children()
     os._exit(FAULT)

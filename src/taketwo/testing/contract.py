@@ -29,8 +29,8 @@ def require_raises(call: Callable[[], Any], broken: str) -> None:
     raise ContractError(broken)
 
 
-def check_observation(observation: Observation, spec: EnvironmentSpec, when: str) -> None:
-    """State and pictures have the shapes and types that `spec` promises."""
+def check_state(observation: Observation, spec: EnvironmentSpec, when: str) -> None:
+    """The state has the shape and type that `spec` promises; no picture is made."""
     require(isinstance(observation, Observation), f"{when}: {type(observation).__name__}, not an Observation")
     state = observation.state
     require(state.dtype == np.float64, f"{when}: state is {state.dtype}, not float64")
@@ -39,6 +39,11 @@ def check_observation(observation: Observation, spec: EnvironmentSpec, when: str
         f"{when}: state has shape {state.shape}, spec names {len(spec.state_names)} values",
     )
     require(np.isfinite(state).all(), f"{when}: state has NaN or infinite values")
+
+
+def check_observation(observation: Observation, spec: EnvironmentSpec, when: str) -> None:
+    """State and pictures have the shapes and types that `spec` promises."""
+    check_state(observation, spec, when)
     require(
         set(observation.images) == set(spec.cameras),
         f"{when}: pictures of {sorted(observation.images)}, spec has cameras {sorted(spec.cameras)}",

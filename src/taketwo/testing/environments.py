@@ -8,10 +8,13 @@ from typing import cast
 import numpy as np
 
 from taketwo.envs.base import Environment, GoesHome, Renders, Snapshots, VectorEnvironment
+from taketwo.envs.several import Several
 from taketwo.errors import RenderingError
-from taketwo.testing.contract import ContractError, check_observation, require, require_raises, same
+from taketwo.testing.contract import ContractError, check_observation, check_state, require, require_raises, same
+from taketwo.testing.endings import Ending, check_endings, seen
 from taketwo.testing.environment_contract import (
     SEED,
+    STEPS,
     check_pictures_of_their_instant,
     check_result,
     check_spec,
@@ -53,8 +56,10 @@ def check_env(make: Callable[[], Environment | VectorEnvironment], *, seeded: bo
 def _check_single(environment: Environment) -> None:
     check_spec(environment.spec)
     _check_episode(environment)
-    _check_to_the_end(environment)
+    ending = _check_to_the_end(environment)
     _check_reproducible(environment)
+    if ending is not None:
+        check_endings(Several([environment]), {0: ending})
     check_pictures_of_their_instant(
         lambda: {0: environment.reset(SEED)},
         lambda: {0: environment.step(small_actions(environment.spec)[0]).observation},
@@ -89,21 +94,24 @@ def _check_episode(environment: Environment) -> None:
     )
 
 
-def _check_to_the_end(environment: Environment) -> None:
-    """Time goes on to the end: an environment that resets itself begins anew there."""
+def _check_to_the_end(environment: Environment) -> Ending | None:
+    """Time goes on to the end, if it comes: an environment that resets itself begins anew there."""
     spec = environment.spec
-    environment.reset(SEED)
-    action = small_actions(spec)[0]
+    last = seen(environment.reset(SEED))
+    actions = small_actions(spec)
     for index in range(1, longest_episode(spec) + 1):
-        result = environment.step(action)
+        result = environment.step(actions[(index - 1) % STEPS])
+        check_state(result.observation, spec, "after a step")
         told, expected = result.observation.time_s, index / spec.control_hz
         require(
             abs(told - expected) < 1e-6,
             f"time_s is {told} after {expected} s: the environment has reset itself; the last observation of an "
             "episode must be the terminal one",
         )
+        before, last = last, seen(result.observation)
         if result.terminated or result.truncated:
-            return
+            return Ending(index, before, last)
+    return None
 
 
 def _rollout(environment: Environment) -> list[tuple[Observation, float]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from taketwo.envs.base import VectorEnvironment
-from taketwo.testing.contract import ContractError, check_observation, require, require_raises, same
+from taketwo.testing.contract import ContractError, check_observation, check_state, require, require_raises, same
+from taketwo.testing.endings import Ending, check_endings, seen
 from taketwo.testing.environment_contract import (
     SEED,
     STEPS,
@@ -63,7 +64,7 @@ def check_vector(environment: VectorEnvironment, *, seeded: bool) -> None:
     else:
         _check_first_observations_alone(environment)
         _check_whatever_the_others_do(environment)
-        _check_to_the_end(environment)
+        check_endings(environment, _check_to_the_end(environment))
 
 
 class _Driver:
@@ -126,8 +127,9 @@ class _Driver:
         check_verdict(result)
         over, before, steps = result.terminated or result.truncated, self.last[env], self._steps[env]
         told = result.observation
-        if not unseen and (self.look or over):
-            check_observation(told, self.spec, f"environment {env} after a step")
+        if not unseen:
+            check = check_observation if self.look or over else check_state
+            check(told, self.spec, f"environment {env} after a step")
         if unseen:
             require(over, f"environment {env} says `unseen` in the middle of an episode")
             unmoved = np.array_equal(told.state, before.state) and told.time_s == before.time_s
@@ -292,49 +294,66 @@ def _check_first_observations_alone(environment: VectorEnvironment) -> None:
 
 
 def _check_whatever_the_others_do(environment: VectorEnvironment) -> None:
-    """The last environment's episode is the same when the first begins otherwise, waits, or is reset meanwhile."""
-    seeds, last = _seeds(environment), environment.num_envs - 1
-    if last == 0:
-        return
-    expected = _rollouts(environment, seeds)[last]
-    otherwise = _rollouts(environment, {**seeds, 0: SEED + 1000})[last]
-    require(_same(expected, otherwise), f"environment {last} has another episode where environment 0 has another seed")
-    for what in ("waits", "is reset"):
-        driver = _Driver(environment)
-        shown: Rollouts = {last: [Shown(rendered(driver.reset(seeds)[last]), 0.0, False)]}
-        for step in range(STEPS):
-            if what == "is reset" and step == 2:
-                _require_still(driver, last)
-            _go_on(driver, shown, driver.under_way & ({last} if what == "waits" else {0, last}))
-        require(_same(expected, shown[last]), f"environment {last} has another episode where environment 0 {what}")
+    """An environment's episode is the same when others begin otherwise, wait, or are reset meanwhile."""
+    seeds = _seeds(environment)
+    expected = _rollouts(environment, seeds) if environment.num_envs > 1 else {}
+    for others, these in _splits(environment.num_envs):
+        shown = _rollouts(environment, {**seeds, **{env: SEED + env + 1000 for env in others}})
+        _require_expected(shown, expected, these, f"{others} have other seeds")
+        for what in ("wait", "are reset"):
+            driver = _Driver(environment)
+            begun = driver.reset(seeds)
+            shown = {env: [Shown(rendered(begun[env]), 0.0, False)] for env in these}
+            for step in range(STEPS):
+                if what == "are reset" and step == 2:
+                    _require_still(driver, others, these)
+                going = driver.under_way & {env for env in these if not shown[env][-1].over}
+                _go_on(driver, shown, going if what == "wait" else going | (driver.under_way & set(others)))
+            _require_expected(shown, expected, these, f"{others} {what}")
 
 
-def _require_still(driver: _Driver, env: int) -> None:
-    """Reset environment 0; the picture of another must be of where it stands, or not to be had."""
-    before = driver.last[env]
-    kept = {name: image.pixels.copy() for name, image in before.images.items()}
-    driver.reset({0: SEED + 2000})
-    for name, image in before.images.items():
+def _splits(num_envs: int) -> Iterator[tuple[list[int], list[int]]]:
+    """Environments in two parts, so often that each is in the first part, and each other one then in the second."""
+    for bit in range((num_envs - 1).bit_length()):
+        for value in (0, 1):
+            first = [env for env in range(num_envs) if (env >> bit) & 1 == value]
+            yield first, [env for env in range(num_envs) if env not in first]
+
+
+def _require_expected(shown: Rollouts, expected: Rollouts, envs: Iterable[int], where: str) -> None:
+    for env in envs:
+        require(_same(expected[env], shown[env]), f"environment {env} has another episode where environments {where}")
+
+
+def _require_still(driver: _Driver, others: Iterable[int], these: Iterable[int]) -> None:
+    """Reset some environments; the pictures of the others must be of where they stand, or not to be had."""
+    before = {(env, name): image for env in these for name, image in driver.last[env].images.items()}
+    kept = {key: image.pixels.copy() for key, image in before.items()}
+    driver.reset({env: SEED + env + 2000 for env in others})
+    for (env, name), image in before.items():
         require(
-            np.array_equal(image.pixels, kept[name]), f"environment {env}: camera {name} changes where another is reset"
+            np.array_equal(image.pixels, kept[env, name]),
+            f"environment {env}: camera {name} changes where another is reset",
         )
 
 
-def _check_to_the_end(environment: VectorEnvironment) -> None:
-    """Time goes on to the end, and who has ended can be reset while the others go on."""
+def _check_to_the_end(environment: VectorEnvironment) -> dict[int, Ending]:
+    """Time goes on to the end, and who has ended can be reset while the others go on. The ends that were seen."""
     driver, seeds = _Driver(environment, look=False), _seeds(environment)
     first = {env: rendered(observation) for env, observation in driver.reset(seeds).items()}
-    began_again: set[int] = set()
-    for _ in range(longest_episode(environment.spec)):
+    endings: dict[int, Ending] = {}
+    for index in range(1, longest_episode(environment.spec) + 1):
+        before = {env: seen(observation) for env, observation in driver.last.items()}
         driver.step(sorted(driver.under_way))
-        for env in sorted(driver.ended.keys() - began_again):
+        for env in sorted(driver.ended.keys() - endings.keys()):
+            endings[env] = Ending(index, before[env], seen(driver.last[env]))
             again = driver.reset({env: seeds[env]})[env]
             require(
                 same(first[env], rendered(again)), f"environment {env}: the same seed begins otherwise after an end"
             )
-            began_again.add(env)
-        if len(began_again) == environment.num_envs:
-            return
+        if len(endings) == environment.num_envs:
+            break
+    return endings
 
 
 def _check_begins_anew(environment: VectorEnvironment) -> None:

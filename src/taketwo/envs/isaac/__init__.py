@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from taketwo.envs.checking import check_picture_size, check_positive
 from taketwo.errors import ConfigError, one_of
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class IsaacConfig:
         api: what reset and step return; auto sees it at the first reset.
         control_hz: actions per second; what the environment tells of its time step where not given.
         success_key: where extras tell success, (N,), dotted inside mappings, or the name of a termination term of Isaac
-            Lab; success or is_success, whichever is there, where not given.
+            Lab; it must be there in every step; success or is_success, whichever is there, where not given.
         obs_group: which group of observations is the state; policy or obs where not given. critic is legged_gym's
             privileged_obs.
         action_limit: the greatest action in either direction, where the environment states none.
@@ -40,7 +41,8 @@ class IsaacConfig:
         cameras: the names of the pictures, and what capture is asked for.
         width: picture width in pixels, where capture takes one.
         height: picture height in pixels, where capture takes one.
-        name: what recordings call it; the id, or what entry names, where not given.
+        name: what recordings call it; the id, or the callable of entry (its module, where that is called make,
+            make_env or create), where not given.
     """
 
     entry: str | None = None
@@ -59,21 +61,21 @@ class IsaacConfig:
     name: str | None = None
 
     def __post_init__(self) -> None:
-        if (self.entry is None) == (self.id is None):
-            raise ConfigError("entry must be given, as module:callable that builds the environment, or id; not both")
+        if self.entry is None and self.id is None:
+            raise ConfigError(
+                "entry must be given, such as my_module:make (a callable that builds the environment), "
+                "or --env.id, the name of a registered one"
+            )
+        if self.entry is not None and self.id is not None:
+            raise ConfigError("entry and --env.id both name an environment: give one of them")
         if self.entry is not None and not all(self.entry.partition(":")):
             raise ConfigError(f"entry must be module:callable, not {self.entry!r}")
         if self.module is not None and self.id is None:
             raise ConfigError("module goes with id; entry names its own")
         if self.api not in APIS:
             raise ConfigError(one_of("api", self.api, APIS))
-        for name in ("control_hz", "action_limit"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ConfigError(f"{name} must be more than 0, not {value}")
-        for name in ("width", "height"):
-            if not 16 <= getattr(self, name) <= 4096:
-                raise ConfigError(f"{name} must be from 16 to 4096 pixels, not {getattr(self, name)}")
+        check_positive(control_hz=self.control_hz, action_limit=self.action_limit)
+        check_picture_size(self.width, self.height)
         if not self.cameras or len(set(self.cameras)) != len(self.cameras):
             raise ConfigError(f"cameras must be different names, not {', '.join(self.cameras) or 'none'}")
         if self.capture is not None and any(not part or part[0] == "_" for part in self.capture.split(".")):

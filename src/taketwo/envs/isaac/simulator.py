@@ -21,6 +21,12 @@ from taketwo.types import FloatArray
 CRITIC = "critic"
 """Isaac Lab's name for the group that only training sees; legged_gym's privileged observations get it too."""
 
+UNDERSTOOD = (
+    "(obs, privileged_obs, rewards, dones, extras) and (obs, rewards, dones, extras) of --env.api=legged_gym, and "
+    "(obs, rewards, terminated, truncated, extras) of --env.api=isaac_lab"
+)
+"""What `step` may return, for messages."""
+
 
 @dataclass(frozen=True, eq=False)
 class Told:
@@ -89,8 +95,11 @@ class Simulator:
             if count == 5:
                 return self._of_isaac_lab(*told) if self._api == "isaac_lab" else self._of_legged_gym(*told)
         except (TypeError, ValueError) as error:
-            raise EnvironmentFault(f"step returned what {self._api} does not: {error}; --env.api names it") from error
-        raise EnvironmentFault(f"step returned {count or 'no'} values, which {self._api} does not; --env.api names it")
+            raise EnvironmentFault(
+                f"step returned what {self._api} does not: {error}; understood are {UNDERSTOOD}"
+            ) from error
+        said = f"{count} values" if count else type(told).__name__
+        raise EnvironmentFault(f"step returned {said}; understood are {UNDERSTOOD}")
 
     def close(self) -> None:
         """Close it, where it can be."""

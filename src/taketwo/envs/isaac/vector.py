@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from taketwo.envs.batches import Reader
+from taketwo.envs.checking import check_num_envs
+from taketwo.envs.gym_spaces import nameless_actions
 from taketwo.envs.isaac.building import Factory
 from taketwo.envs.isaac.pictures import Capture, Pictures
 from taketwo.envs.isaac.simulator import Simulator, Told
@@ -18,6 +20,9 @@ from taketwo.types import EnvironmentSpec, FloatArray, Observation, StepResult, 
 
 if TYPE_CHECKING:
     from taketwo.envs.isaac import IsaacConfig
+
+NAMELESS = ("make", "make_env", "create")
+"""Names of callables that are no names of environments."""
 
 
 class IsaacVector:
@@ -35,8 +40,7 @@ class IsaacVector:
         Raises:
             ConfigError: an option does not fit, or it cannot be built.
         """
-        if num_envs < 1:
-            raise ConfigError(f"num_envs must be 1 or more, not {num_envs}")
+        check_num_envs(num_envs)
         self.num_envs = num_envs
         self._config = config
         self._simulator = Simulator(Factory(config, num_envs), num_envs, config.api)
@@ -123,7 +127,7 @@ class IsaacVector:
         return [Observation(states[env], images[env], time_s=float(times[env])) for env in range(self.num_envs)]
 
     def _results(self, told: Told, envs: list[int], shown: list[Observation]) -> dict[int, StepResult]:
-        success = self._verdicts.success(told.extras, told.terminated | told.truncated)
+        success = self._verdicts.success(told.extras)
         metrics = self._verdicts.metrics(told.extras)
         return {
             env: StepResult(
@@ -139,16 +143,23 @@ class IsaacVector:
 
     def _make_spec(self, low: FloatArray, high: FloatArray) -> EnvironmentSpec:
         config = self._config
+        names, units = nameless_actions(low.size)
         return EnvironmentSpec(
-            name=config.name or config.id or (config.entry or "").rpartition(":")[2],
-            action_names=tuple(f"action_{i}" for i in range(low.size)),
-            action_units=("native",) * low.size,
+            name=config.name or config.id or _name_of(config.entry or ""),
+            action_names=names,
+            action_units=units,
             action_low=low,
             action_high=high,
             state_names=self._reader.names,
             control_hz=config.control_hz or _told_hz(self._simulator.env),
             cameras=self._pictures.cameras,
         )
+
+
+def _name_of(entry: str) -> str:
+    """The callable of module:callable, or the last part of the module where the callable tells nothing."""
+    module, _, name = entry.partition(":")
+    return module.rpartition(".")[2] if name in NAMELESS else name
 
 
 def _action_space(

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from taketwo.envs.gym_spaces import SUCCESS_KEYS
 from taketwo.envs.tensors import to_numpy
 from taketwo.envs.unwrapping import find
 from taketwo.errors import EnvironmentFault
-
-SUCCESS_KEYS = ("success", "is_success")
 
 
 class Verdicts:
@@ -24,11 +23,11 @@ class Verdicts:
         self._count = num_envs
         self._key = success_key
 
-    def success(self, extras: Mapping[str, Any], done: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    def success(self, extras: Mapping[str, Any]) -> NDArray[np.bool_] | None:
         """(N,), or None where nothing tells it.
 
         Raises:
-            EnvironmentFault: what was named as its place is not there though an episode has ended, or has no N values.
+            EnvironmentFault: what was named as its place is not there, or has no N values.
         """
         for key in SUCCESS_KEYS if self._key is None else (self._key,):
             value = self._at(extras, key)
@@ -39,10 +38,9 @@ class Verdicts:
                 return np.asarray(told.reshape(-1) != 0)
             if self._key is not None:
                 raise EnvironmentFault(f"success_key {key!r} has shape {told.shape}, not {(self._count,)}")
-        if self._key is not None and done.any():
-            raise EnvironmentFault(
-                f"success_key {self._key!r} is not in extras; there are {', '.join(extras) or 'none'}"
-            )
+        if self._key is not None:
+            known = ", ".join([*_keys(extras), *self._terms()]) or "none"
+            raise EnvironmentFault(f"success_key {self._key!r} is not in extras of every step; there are {known}")
         return None
 
     def metrics(self, extras: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
@@ -63,5 +61,16 @@ class Verdicts:
 
     def _termination(self, term: str) -> Any:
         """(N,) whether a termination term of Isaac Lab has ended an episode in this step."""
+        return find(self._env, "termination_manager").get_term(term) if term in self._terms() else None
+
+    def _terms(self) -> list[str]:
         manager = find(self._env, "termination_manager")
-        return None if manager is None or term not in manager.active_terms else manager.get_term(term)
+        return [] if manager is None else list(manager.active_terms)
+
+
+def _keys(extras: Mapping[str, Any]) -> list[str]:
+    """Those of mappings inside are dotted."""
+    keys = []
+    for key, value in extras.items():
+        keys += [f"{key}.{inner}" for inner in _keys(value)] if isinstance(value, Mapping) else [str(key)]
+    return keys

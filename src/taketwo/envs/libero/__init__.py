@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from taketwo.envs.checking import check_picture_size
 from taketwo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,9 +43,7 @@ class LiberoConfig:
     assets: Path | None = None
 
     def __post_init__(self) -> None:
-        for name in ("width", "height"):
-            if not 16 <= getattr(self, name) <= 4096:
-                raise ConfigError(f"{name} must be from 16 to 4096 pixels, not {getattr(self, name)}")
+        check_picture_size(self.width, self.height)
         if len(set(self.cameras)) != len(self.cameras):
             raise ConfigError(f"cameras names one twice: {', '.join(self.cameras)}")
         if not 1 <= self.num_steps_wait <= 1000:

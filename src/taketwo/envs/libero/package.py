@@ -44,7 +44,7 @@ class MissingLiberoError(MissingExtraError):
 
     def __init__(self, package: str) -> None:
         super().__init__(package, "libero")
-        self.args = (f"{self}, then pip install --no-deps {' '.join(ALONE.values())}",)
+        self.args = (f"{self} && pip install --no-deps {' '.join(ALONE.values())}",)
 
 
 def package_folder() -> Path:
@@ -55,7 +55,7 @@ def package_folder() -> Path:
     """
     for module, distribution in NEEDED.items():
         if importlib.util.find_spec(module) is None:
-            raise MissingLiberoError(distribution) if module in ALONE else MissingExtraError(distribution, "libero")
+            raise MissingLiberoError(distribution)
     found = importlib.util.find_spec("libero")
     if found is None or not found.submodule_search_locations:
         raise MissingLiberoError("hf-libero")
@@ -103,7 +103,7 @@ def import_libero(package: Path, assets: Path) -> Any:
             root._assets_path_cache = str(assets)
             return importlib.import_module("libero.libero.envs")
     except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or "a library", "libero") from error
+        raise MissingLiberoError(error.name or "a library") from error
     except (ImportError, OSError) as error:
         raise EnvironmentFault(f"LIBERO cannot be imported: {type(error).__name__}: {error}") from error
 

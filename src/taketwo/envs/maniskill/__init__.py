@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from taketwo.envs.checking import check_num_envs, check_picture_size
 from taketwo.errors import ConfigError, one_of
 
 if TYPE_CHECKING:
@@ -48,10 +49,7 @@ class ManiSkillConfig:
         for name, known in (("obs_mode", OBS_MODES), ("sim_backend", SIM_BACKENDS)):
             if getattr(self, name) not in known:
                 raise ConfigError(one_of(name, getattr(self, name), known))
-        for name in ("width", "height"):
-            value = getattr(self, name)
-            if value is not None and not 16 <= value <= 4096:
-                raise ConfigError(f"{name} must be from 16 to 4096 pixels, not {value}")
+        check_picture_size(self.width, self.height)
 
     def make(self) -> ManiSkillEnvironment:
         """Make one.
@@ -75,8 +73,7 @@ class ManiSkillConfig:
         from taketwo.envs.maniskill.vector import ManiSkillEnvironment, ManiSkillVector
         from taketwo.envs.several import Several
 
-        if num_envs < 1:
-            raise ConfigError(f"num_envs must be 1 or more, not {num_envs}")
+        check_num_envs(num_envs)
         if wants_gpu(self, num_envs):
             return ManiSkillVector(self, num_envs)
         return Several[ManiSkillEnvironment].made_by(self.make, num_envs)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from taketwo.envs.batches import POLICY, Reader, as_pixels
+from taketwo.envs.gym_spaces import nameless_actions
 from taketwo.envs.lazy_images import LazyImages
 from taketwo.envs.maniskill.package import load, make, renders
 from taketwo.envs.tensors import as_native, to_numpy
@@ -36,9 +37,16 @@ class ManiSkillVector:
         """
         self.num_envs = num_envs
         self._env = make(config, num_envs)
-        space = self._env.single_action_space
-        if space is None or getattr(space, "shape", None) is None:
+        try:
+            self._look(config)
+        except BaseException:
             self._env.close()
+            raise
+
+    def _look(self, config: ManiSkillConfig) -> None:
+        """See what there is, by a first reset."""
+        num_envs, space = self.num_envs, self._env.single_action_space
+        if space is None or getattr(space, "shape", None) is None:
             raise ConfigError(f"id {config.id!r} does not take actions of numbers alone: {space}")
         first, _ = self._env.reset(seed=0)
         self._sample = self._env.elapsed_steps
@@ -129,10 +137,11 @@ class ManiSkillVector:
 
     def _make_spec(self, config: ManiSkillConfig, space: Any, cameras: Mapping[str, CameraSpec]) -> EnvironmentSpec:
         low, high = (np.ravel(side).astype(np.float64) for side in (space.low, space.high))
+        names, units = nameless_actions(low.size)
         return EnvironmentSpec(
             name=config.id,
-            action_names=tuple(f"action_{i}" for i in range(low.size)),
-            action_units=("native",) * low.size,
+            action_names=names,
+            action_units=units,
             action_low=low,
             action_high=high,
             state_names=self._reader.names,

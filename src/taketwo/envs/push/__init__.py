@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from taketwo.envs.checking import check_picture_size
 from taketwo.errors import ConfigError, one_of
 
 if TYPE_CHECKING:
@@ -53,9 +54,7 @@ class PushConfig:
                 raise ConfigError(one_of("camera", camera, CAMERAS))
         if len(set(self.cameras)) != len(self.cameras):
             raise ConfigError(f"cameras names one twice: {', '.join(self.cameras)}")
-        for name in ("width", "height"):
-            if not 16 <= getattr(self, name) <= 4096:
-                raise ConfigError(f"{name} must be from 16 to 4096 pixels, not {getattr(self, name)}")
+        check_picture_size(self.width, self.height)
 
     def make(self) -> PushEnvironment:
         """Compile the world; a GL back-end is chosen first, since MuJoCo fixes it when it is imported.

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from taketwo.envs.checking import check_num_envs
 from taketwo.envs.mujoco_rendering import MujocoRenderer
 from taketwo.envs.push import PushConfig
 from taketwo.envs.push.environment import MAX_EPISODE_STEPS, draw
@@ -59,8 +60,7 @@ class BatchedPush:
             ConfigError: there is no world, or no step, or a device was given for NumPy.
             MissingExtraError: MuJoCo, or PyTorch where it is asked for, is not installed.
         """
-        if num_envs < 1:
-            raise ConfigError(f"num_envs must be 1 or more, not {num_envs}")
+        check_num_envs(num_envs)
         if max_episode_length < 1:
             raise ConfigError(f"max_episode_length must be 1 or more, not {max_episode_length}")
         self.config = config or PushConfig()

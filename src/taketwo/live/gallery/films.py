@@ -151,7 +151,7 @@ def filmed_parts(told: ToldSession) -> list[FilmedPart]:
     more frame.
     """
     shown = told.shown
-    starts = [episode.first_frame for episode in shown]
+    starts = [episode.first_frame or 0 for episode in shown]
     if not starts:
         return []
     last = starts[-1] + math.ceil((shown[-1].steps + 1) / told.subsample)

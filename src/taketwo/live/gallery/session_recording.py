@@ -80,7 +80,7 @@ class SessionRecording:
         return Overview(
             id=self.id,
             name=shown(Path(self.path.stem)),
-            environment=environment_of(told.config),
+            environment=told.environment or environment_of(told.config),
             policy=policy_of(told.config),
             seed=told.seed,
             started=told.started_at.timestamp(),

@@ -27,7 +27,7 @@ class ToldEpisode(msgspec.Struct, frozen=True):
     index: Count
     steps: Count
     outcome: str
-    first_frame: Count
+    first_frame: Count | None
     seed: int | None = None
     reason: str = ""
     reward_max: float | None = None
@@ -52,6 +52,7 @@ class ToldSession(msgspec.Struct, frozen=True):
     config: dict[str, Any]
     episodes: list[ToldEpisode]
     reason: str | None = None
+    environment: str | None = None
     video: ToldVideo | None = None
 
     def setting(self, section: str, name: str) -> Any:

@@ -92,7 +92,8 @@ export class EpisodeChoice {
       ),
     );
     const begins = (k) => episodes[k].env != null && episodes[k].env !== episodes[k - 1]?.env;
-    this.element.replaceChildren(...this._buttons.flatMap((button, k) => (begins(k) ? [h("span", { class: "whose", "aria-hidden": "true" }, `Env ${episodes[k].env}`), button] : [button])));
+    const named = (button, k) => h("span", { class: "begins" }, h("span", { class: "whose", "aria-hidden": "true" }, `Env ${episodes[k].env}`), button);
+    this.element.replaceChildren(...this._buttons.map((button, k) => (begins(k) ? named(button, k) : button)));
   }
 
   /** Mark another one as chosen, in view, with the focus if it was in the strip. */

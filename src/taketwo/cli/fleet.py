@@ -1,0 +1,283 @@
+"""What `taketwo eval`, `taketwo collect` and `taketwo plan` have in common: from flags to results."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from taketwo.cli.dataset_output import print_facts
+from taketwo.cli.flags import read_flags
+from taketwo.cli.fleet_config import FleetConfig, plan_of, source_of, worker_config
+from taketwo.cli.fleet_progress import LiveFleetProgress, PlainFleetProgress
+from taketwo.cli.fleet_tables import print_results
+from taketwo.cli.help import options_help
+from taketwo.cli.progress import log_to
+from taketwo.cli.resolve import Source, chosen_types, in_full, resolve, to_plain
+from taketwo.cli.stopping import stopping
+from taketwo.cli.wording import said_count
+from taketwo.errors import ConfigError, RecordingError
+from taketwo.fleet.episodes import DATASET
+from taketwo.fleet.executor import Executor, MisfitError
+from taketwo.fleet.folder import RunFolder
+from taketwo.fleet.ledger import Ledger
+from taketwo.fleet.local import Limits, LocalExecutor
+from taketwo.fleet.merging import check_target, merge_episodes, sources_of
+from taketwo.fleet.plan import Plan
+from taketwo.fleet.ray_cluster import RayConfig
+from taketwo.fleet.report import write_report
+from taketwo.fleet.results import RESULTS, FleetResults, write_results
+from taketwo.fleet.run import FleetRun, reopen_faults
+from taketwo.fleet.trials import TrialResult
+from taketwo.fleet.until import Watch, parse_until
+from taketwo.fleet.worker import EPISODES
+from taketwo.types import Outcome
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+log = logging.getLogger(__name__)
+
+REPORT = "report.html"
+
+FAULT = 1
+
+COMMAND_FLAGS = {
+    "config_path": "YAML file with the same keys, nested, or the plan.json of a run; flags win",
+    "center_crop": "the same as policy.center_crop, which OpenVLA's policies have",
+    "print_config": "print the resolved configuration as YAML, and run nothing",
+    "help": "this text",
+}
+
+SWITCHES = ("help", "print_config", "center_crop", "log_dataset", "retry_faults", "quiet")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A command line, understood.
+
+    Attributes:
+        command: eval or collect.
+        records: whether a dataset is made.
+    """
+
+    command: str
+    config: FleetConfig
+    source: Source
+    plan: Plan
+    records: bool
+
+
+def read_command(command: str, words: Sequence[str], introduction: str) -> Asked | None:
+    """What a command line asks for; None where it was for help or the configuration, which is printed.
+
+    Args:
+        command: eval or collect; plan is whichever its flags make it.
+
+    Raises:
+        ConfigError: a flag does not fit.
+    """
+    line = read_flags(words, switches=SWITCHES)
+    if line.arguments:
+        raise ConfigError(f"unexpected word {line.arguments[0]!r}; options are flags, such as --seed=42,43")
+    given = dict(line.flags)
+    asked = {name for name in ("help", "print_config") if name in given}
+    for name in asked:
+        if given.pop(name) is not None:
+            raise ConfigError(f"--{name} takes no value")
+    source = source_of(given)
+    if "help" in asked:
+        flags = "\n".join(f"  --{name}\n      {text}" for name, text in COMMAND_FLAGS.items())
+        print(f"{introduction}\n\n{options_help(FleetConfig, chosen_types(FleetConfig, source))}\n{flags}")
+        return None
+    config = resolve(FleetConfig, source, extra_flags=COMMAND_FLAGS)
+    if "print_config" in asked:
+        import yaml
+
+        print(yaml.safe_dump(to_plain(config), sort_keys=False), end="")
+        return None
+    records = command == "collect" or config.records
+    try:
+        plan = plan_of(config, records=records)
+    except ConfigError as error:
+        raise in_full(error, "", FleetConfig, source) from error
+    if command == "plan":
+        command = "collect" if records else "eval"
+    return Asked(command, config, source, plan, records)
+
+
+def run(asked: Asked) -> int:
+    """Run the plan, or what is left of it, and tell what came of it; returns the exit status.
+
+    Raises:
+        TakeTwoError: it cannot begin, or cannot go on. What is done is kept, and the same command goes on.
+    """
+    config, plan = asked.config, asked.plan
+    console = _live_console(config)
+    log_to(console, "warning" if config.quiet and config.log_level == "info" else config.log_level)
+    enough = _until(asked)
+    folder = config.folder(asked.command)
+    target = config.dataset_folder(asked.command) if asked.records else None
+    plan.check_same(folder)
+    if target is not None:
+        check_target(target, plan.fingerprint)
+    with _held(folder) as held, ExitStack() as stack:
+        if not plan.check_same(folder):  # again, now that nobody else can begin one
+            plan.write(folder)
+        held.clear_work()
+        ledger = stack.enter_context(Ledger(held.ledger, plan.fingerprint, plan.trials))
+        if config.retry_faults and (count := reopen_faults(plan, held, ledger)):
+            log.info("episodes that ended as faults and are run again: %d", count)
+        stop = _Stop()
+        signals = stack.enter_context(stopping(stop, "stopping; episodes under way are run again by the same command"))
+        results = _run(asked, held, ledger, stop, enough, console)
+        write_results(held.root / RESULTS, results)
+        write_report(held.root / REPORT, results, held.root / EPISODES)
+        if target is not None and not signals:
+            _merge(asked, held, results, target)
+        _tell(asked, held, results, target)
+    if signals:
+        return 128 + signals[0]
+    return FAULT if any(result.outcome is Outcome.FAULT for result in results.results.values()) else 0
+
+
+def _held(folder: Path) -> RunFolder:
+    try:
+        return RunFolder(folder)
+    except RecordingError as error:
+        raise ConfigError(f"--output_dir: {error}") from error
+
+
+class _Stop:
+    """Whether somebody wants it to end."""
+
+    def __init__(self) -> None:
+        self._reason: str | None = None
+
+    def __call__(self, reason: str) -> None:
+        self._reason = reason
+
+    def reason(self) -> str | None:
+        return self._reason
+
+
+def _run(
+    asked: Asked,
+    folder: RunFolder,
+    ledger: Ledger,
+    stop: _Stop,
+    enough: Callable[[Mapping[int, TrialResult]], str | None] | None,
+    console: Console | None,
+) -> FleetResults:
+    config, plan = asked.config, asked.plan
+    progress = _progress(config, console)
+    executor = _executor(asked, folder)
+    try:
+        fleet = FleetRun(
+            plan,
+            folder,
+            ledger,
+            executor,
+            progress,
+            max_attempts=config.max_attempts,
+            stopped=stop.reason,
+            enough=enough,
+        )
+        ended = fleet.run()
+    except MisfitError as error:
+        options = getattr(config, error.section)
+        raise in_full(error, f"{error.section}.", type(getattr(options, "options", options)), asked.source) from error
+    finally:
+        progress.close()
+        executor.close()
+    return FleetResults(
+        name=folder.root.name,
+        trials=plan.trials,
+        results=fleet.results,
+        fingerprint=plan.fingerprint,
+        config=to_plain(config),
+        started_at=fleet.started_at,
+        wall_s=fleet.wall_s,
+        ended=ended,
+        until=config.until,
+    )
+
+
+def _executor(asked: Asked, folder: RunFolder) -> Executor:
+    config = asked.config
+    left = len(asked.plan.trials) - len(folder.episodes.done())
+    worker = worker_config(config, folder.root, records=asked.records)
+    limits = Limits(config.trial_timeout_s, config.silence_timeout_s)
+    threads = config.threads_per_worker
+    if config.cluster is None or not left:
+        return LocalExecutor(worker, config.num_workers(left), limits, threads=threads, logs=folder.logs)
+    from taketwo.fleet.ray_cluster import RayCluster
+    from taketwo.fleet.ray_workers import RayExecutor
+
+    wanted = 0 if config.workers == "auto" else config.num_workers(left)
+    try:
+        cluster = RayCluster(config.cluster, config.ray, room_for=wanted)
+    except ConfigError as error:
+        raise in_full(error, "ray.", RayConfig, asked.source) from error
+    count = config.num_workers(left, cluster.room())
+    return RayExecutor(cluster, worker, count, limits, config.ray, threads=threads)
+
+
+def _until(asked: Asked) -> Callable[[Mapping[int, TrialResult]], str | None] | None:
+    if asked.config.until is None:
+        return None
+    try:
+        rule = parse_until(asked.config.until, asked.plan.trials)
+    except ConfigError as error:
+        raise in_full(error, "", FleetConfig, asked.source) from error
+    return Watch(rule, asked.plan.trials).reason
+
+
+def _live_console(config: FleetConfig) -> Console | None:
+    if config.quiet or not sys.stderr.isatty():
+        return None
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def _progress(config: FleetConfig, console: Console | None) -> PlainFleetProgress | LiveFleetProgress:
+    if console is not None:
+        return LiveFleetProgress(console)
+    return PlainFleetProgress((lambda line: None) if config.quiet else partial(print, file=sys.stderr, flush=True))
+
+
+def _merge(asked: Asked, folder: RunFolder, results: FleetResults, target: Path) -> None:
+    """Make one dataset of all episodes, and send it to the Hub where that is asked for."""
+    recorded = [trial.index for trial in asked.plan.trials if _is_recorded(results.results.get(trial.index))]
+    sources = sources_of([folder.episodes.folder(index) / DATASET for index in recorded])
+    made = merge_episodes(sources, target, folder.work / DATASET, asked.plan.fingerprint)
+    options = asked.config.dataset
+    if made and options.push_to_hub:
+        from taketwo.datasets.hub import push_to_hub
+
+        assert options.repo_id is not None
+        url = push_to_hub(target, options.repo_id, private=options.private, tags=options.tags)
+        log.info("sent to %s", url)
+
+
+def _is_recorded(result: TrialResult | None) -> bool:
+    return result is not None and result.recorded > 0
+
+
+def _tell(asked: Asked, folder: RunFolder, results: FleetResults, target: Path | None) -> None:
+    if asked.config.quiet:
+        return
+    print_results(results)
+    facts = [("results", str(folder.root / RESULTS)), ("report", str(folder.root / REPORT))]
+    if target is not None and target.exists():
+        facts.append(("dataset", str(target)))
+    left = len(results.trials) - len(results.results)
+    if left and asked.config.until is None:
+        facts.append(("left", f"{said_count(left, 'episode')}: the same command goes on"))
+    print_facts(facts)
