@@ -42,6 +42,9 @@ benchmark: setup-dev  ## Measure against openpi's client runtime; builds its env
 	$(BIN)/python benchmarks/serving.py --markdown docs/performance.md
 	$(BIN)/python benchmarks/live.py --markdown docs/performance.md
 	$(BIN)/python benchmarks/libero_speed.py --markdown docs/performance.md
+	$(BIN)/python benchmarks/fleet.py --markdown docs/performance.md
+	$(BIN)/python benchmarks/fleet_costs.py
+	$(BIN)/python benchmarks/fleet_scale.py
 
 setup: $(VENV)/run.stamp
 setup-dev: $(VENV)/dev.stamp
@@ -70,6 +73,9 @@ pins: setup  ## Pin anew what pyproject.toml asks for.
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --upgrade requirements/bench-openpi.in \
 		--output-file requirements/bench-openpi.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --upgrade requirements/bench-vla-eval.in \
+		--output-file requirements/bench-vla-eval.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --upgrade requirements/docker.in --output-file requirements/docker.txt
 	$(COMPILE_PEER) 3.11 requirements/peer-lerobot-0.4.4.in --output-file requirements/peer-lerobot-0.4.4.txt

@@ -66,9 +66,11 @@ def merge(sources: Sequence[Path], target: Path) -> None:
     if len(sources) < 2:
         raise ConfigError("merge needs two datasets or more")
     places = [source.resolve() for source in sources]
+    known: set[Path] = set()
     for number, place in enumerate(places):
-        if place in places[:number]:
+        if place in known:
             raise ConfigError(f"{sources[number]} is named twice: its episodes would be there twice")
+        known.add(place)
         if place in target.resolve().parents:
             raise ConfigError(f"{target} is inside of {sources[number]}: choose a folder beside it")
     check_free(target)

@@ -45,10 +45,11 @@ class Process:
         while (trial := self._trials.get()) is not None:
             self._busy = True
             try:
-                self._send(Ended(self._worker.run(trial)))
+                message: Message = Ended(self._worker.run(trial))
             except TakeTwoError as error:
-                self._send(Refuses(Refusal.of(error)))
-            self._busy = False
+                message = Refuses(Refusal.of(error))
+            self._busy = False  # what is done is on the disk, and the parent may go when it has heard of it
+            self._send(message)
         self._worker.close()
 
     def _listen(self) -> None:
