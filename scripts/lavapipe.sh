@@ -25,7 +25,9 @@ command -v apt-get >/dev/null || {
     echo "error: not Debian; have Mesa 24.3 or later, and nothing else is needed" >&2
     exit 1
 }
+# shellcheck source=/dev/null
 . /etc/os-release
+# shellcheck disable=SC2016  # apt fills it in
 archive=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $VERSION_CODENAME" | head -n 1)
 building=$home.building
 mkdir -p "$(dirname "$home")"
