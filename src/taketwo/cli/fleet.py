@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,17 +15,20 @@ from typing import TYPE_CHECKING
 from taketwo.cli.dataset_output import print_facts
 from taketwo.cli.flags import read_flags
 from taketwo.cli.fleet_config import FleetConfig, plan_of, source_of, worker_config
-from taketwo.cli.fleet_progress import LiveFleetProgress, PlainFleetProgress
+from taketwo.cli.fleet_progress import DemandProgress, LiveFleetProgress, PlainFleetProgress
 from taketwo.cli.fleet_tables import print_results
 from taketwo.cli.help import options_help
 from taketwo.cli.progress import log_to
 from taketwo.cli.resolve import Source, chosen_types, in_full, resolve, to_plain
 from taketwo.cli.stopping import stopping
 from taketwo.cli.wording import said_count
-from taketwo.errors import ConfigError, RecordingError
+from taketwo.errors import ConfigError, PolicyError, RecordingError
+from taketwo.fleet.demand import Cores, Demand
 from taketwo.fleet.episodes import DATASET
 from taketwo.fleet.executor import Executor, MisfitError
 from taketwo.fleet.folder import RunFolder
+from taketwo.fleet.gpus import Placement, place, visible_gpus
+from taketwo.fleet.inference import PolicyServerProcess, check_reach
 from taketwo.fleet.ledger import Ledger
 from taketwo.fleet.local import Limits, LocalExecutor
 from taketwo.fleet.merging import check_target, merge_episodes, sources_of
@@ -35,7 +39,7 @@ from taketwo.fleet.results import RESULTS, FleetResults, write_results
 from taketwo.fleet.run import FleetRun, reopen_faults
 from taketwo.fleet.trials import TrialResult
 from taketwo.fleet.until import Watch, parse_until
-from taketwo.fleet.worker import EPISODES
+from taketwo.fleet.worker import EPISODES, WorkerConfig
 from taketwo.types import Outcome
 
 if TYPE_CHECKING:
@@ -44,6 +48,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REPORT = "report.html"
+
+SERVER_LOG = "policy-server.log"
 
 FAULT = 1
 
@@ -121,6 +127,8 @@ def run(asked: Asked) -> int:
     console = _live_console(config)
     log_to(console, "warning" if config.quiet and config.log_level == "info" else config.log_level)
     enough = _until(asked)
+    if config.inference == "server":
+        check_reach(config.far)
     folder = config.folder(asked.command)
     target = config.dataset_folder(asked.command) if asked.records else None
     plan.check_same(folder)
@@ -135,12 +143,12 @@ def run(asked: Asked) -> int:
             log.info("episodes that ended as faults and are run again: %d", count)
         stop = _Stop()
         signals = stack.enter_context(stopping(stop, "stopping; episodes under way are run again by the same command"))
-        results = _run(asked, held, ledger, stop, enough, console)
+        results, demand = _run(asked, held, ledger, stop, enough, console)
         write_results(held.root / RESULTS, results)
         write_report(held.root / REPORT, results, held.root / EPISODES)
         if target is not None and not signals:
             _merge(asked, held, results, target)
-        _tell(asked, held, results, target)
+        _tell(asked, held, results, target, demand)
     if signals:
         return 128 + signals[0]
     return FAULT if any(result.outcome is Outcome.FAULT for result in results.results.values()) else 0
@@ -173,29 +181,31 @@ def _run(
     stop: _Stop,
     enough: Callable[[Mapping[int, TrialResult]], str | None] | None,
     console: Console | None,
-) -> FleetResults:
+) -> tuple[FleetResults, list[str]]:
+    """Run what is left; returns what came of it, and where the time went."""
     config, plan = asked.config, asked.plan
     progress = _progress(config, console)
-    executor = _executor(asked, folder)
     try:
-        fleet = FleetRun(
-            plan,
-            folder,
-            ledger,
-            executor,
-            progress,
-            max_attempts=config.max_attempts,
-            stopped=stop.reason,
-            enough=enough,
-        )
-        ended = fleet.run()
+        with _workers(asked, folder) as (executor, server), closing(progress):
+            demand = Demand(cores=None if config.far else Cores(), load=None if server is None else server.load)
+            fleet = FleetRun(
+                plan,
+                folder,
+                ledger,
+                executor,
+                DemandProgress(progress, demand, len(executor.workers), log.info),
+                max_attempts=config.max_attempts,
+                stopped=lambda: stop.reason() or (None if server is None else server.failure()),
+                enough=enough,
+            )
+            ended = fleet.run()
+            if server is not None and ended == server.failure():
+                raise PolicyError(f"{ended}. Nothing that has ended is lost; the same command goes on")
+            lines = demand.lines()
     except MisfitError as error:
         options = getattr(config, error.section)
         raise in_full(error, f"{error.section}.", type(getattr(options, "options", options)), asked.source) from error
-    finally:
-        progress.close()
-        executor.close()
-    return FleetResults(
+    results = FleetResults(
         name=folder.root.name,
         trials=plan.trials,
         results=fleet.results,
@@ -206,12 +216,56 @@ def _run(
         ended=ended,
         until=config.until,
     )
+    return results, lines
 
 
-def _executor(asked: Asked, folder: RunFolder) -> Executor:
+@contextmanager
+def _workers(asked: Asked, folder: RunFolder) -> Iterator[tuple[Executor, PolicyServerProcess | None]]:
+    """The workers, and the policy server where they share one; both end with the context."""
     config = asked.config
     left = len(asked.plan.trials) - len(folder.episodes.done())
     worker = worker_config(config, folder.root, records=asked.records)
+    shared = config.inference == "server"
+    placement = Placement()
+    if left and not config.far:
+        # Policies that want a GPU look at pictures.
+        placement = place(worker.policy, draws=True, shared=shared, gpus=visible_gpus())
+    if placement.warning is not None:
+        log.warning("%s", placement.warning)
+    with ExitStack() as stack:
+        server = None
+        if left and shared:
+            printed = folder.logs / SERVER_LOG
+            log.info("the policy is loaded by a server for all workers; what it prints is in %s", printed)
+            most = config.num_workers(left, room=left)
+            server = PolicyServerProcess(
+                worker, asked.plan.trials[0].env, printed, workers=most, environment=placement.server
+            )
+            stack.callback(server.close)
+            worker = server.worker_config(worker)
+        with _variables(placement.workers):
+            executor = _executor(asked, folder, worker, left)
+        stack.callback(executor.close)
+        yield executor, server
+
+
+@contextmanager
+def _variables(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables, which workers and a cluster that are made meanwhile take over."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _executor(asked: Asked, folder: RunFolder, worker: WorkerConfig, left: int) -> Executor:
+    config = asked.config
     limits = Limits(config.trial_timeout_s, config.silence_timeout_s)
     threads = config.threads_per_worker
     if config.cluster is None or not left:
@@ -270,11 +324,12 @@ def _is_recorded(result: TrialResult | None) -> bool:
     return result is not None and result.recorded > 0
 
 
-def _tell(asked: Asked, folder: RunFolder, results: FleetResults, target: Path | None) -> None:
+def _tell(asked: Asked, folder: RunFolder, results: FleetResults, target: Path | None, demand: list[str]) -> None:
     if asked.config.quiet:
         return
     print_results(results)
-    facts = [("results", str(folder.root / RESULTS)), ("report", str(folder.root / REPORT))]
+    facts = [("" if number else "workers", line) for number, line in enumerate(demand)]
+    facts += [("results", str(folder.root / RESULTS)), ("report", str(folder.root / REPORT))]
     if target is not None and target.exists():
         facts.append(("dataset", str(target)))
     left = len(results.trials) - len(results.results)

@@ -29,6 +29,7 @@ HOW_IT_RUNS = {
     "workers",
     "cluster",
     "ray",
+    "inference",
     "max_attempts",
     "retry_faults",
     "trial_timeout_s",
@@ -108,6 +109,8 @@ class FleetConfig:
         cluster: run them on Ray: ray on this machine's cluster, or one that is started for it; ray://HOST:PORT on
             another; on this machine without Ray where not given.
         ray: workers on Ray, where cluster is given.
+        inference: process loads the policy in each worker; server loads it once, beside workers on this machine, and
+            answers them in batches.
         threads_per_worker: threads that a worker may use for arithmetic; results can depend on it in their last bits.
         max_attempts: how often an episode is begun, where workers die or the environment fails, before it counts as a
             fault.
@@ -138,6 +141,7 @@ class FleetConfig:
     prompt: str | None = None
     workers: int | Literal["auto"] = 1
     cluster: str | None = None
+    inference: Literal["process", "server"] = "process"
     threads_per_worker: int = 1
     max_attempts: int = 3
     retry_faults: bool = False
@@ -170,6 +174,11 @@ class FleetConfig:
     def records(self) -> bool:
         """Whether a dataset is asked for."""
         return self.log_dataset or self.dataset.wanted or self.dataset_dir is not None
+
+    @property
+    def far(self) -> bool:
+        """Whether workers run on other machines."""
+        return self.cluster is not None and address_of(self.cluster).place is not None
 
     def num_workers(self, trials: int, room: int | None = None) -> int:
         """How many workers there are to be for so many trials.

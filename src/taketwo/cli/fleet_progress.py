@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from taketwo.cli.progress import LINE_EVERY_S, REFRESH_HZ
 from taketwo.cli.wording import said_count, said_seconds
 from taketwo.errors import one_line
+from taketwo.fleet.demand import Demand
 from taketwo.fleet.executor import WorkerState
+from taketwo.fleet.run import Watcher
 from taketwo.fleet.statistics import wilson
 from taketwo.fleet.trials import Trial, TrialResult
 from taketwo.types import Outcome
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 SHOWN_WORKERS = 8
 """Workers that have a line of their own in a terminal."""
+
+DEMAND_AFTER = 4
+"""After so many trials a worker it is told where the time goes; the first one of each is not counted there."""
 
 
 class Standing:
@@ -181,3 +186,46 @@ class LiveFleetProgress:
         text = Text.assemble((self._standing.line(), "bold"), *((f"\n  {line}", "dim") for line in lines))
         text.no_wrap, text.overflow = True, "ellipsis"
         return text
+
+
+class DemandProgress:
+    """A watcher that besides takes note of where the time goes, and tells it once while that is of use."""
+
+    def __init__(self, watcher: Watcher, demand: Demand, workers: int, say: Callable[[str], None]) -> None:
+        """Hand everything on to `watcher`.
+
+        Args:
+            workers: how many there are.
+            say: gets the lines.
+        """
+        self._watcher, self._demand, self._say = watcher, demand, say
+        self._enough = DEMAND_AFTER * workers
+        self._counted = self._left = 0
+        self._said = False
+
+    def begin(self, trials: Sequence[Trial], results: Sequence[TrialResult]) -> None:
+        """Count what is left."""
+        self._left = len(trials) - len(results)
+        self._watcher.begin(trials, results)
+
+    def ended(self, result: TrialResult) -> None:
+        """Take note of a trial, unless it is a fault: when it ended and whose it was is not known then."""
+        self._watcher.ended(result)
+        self._left -= 1
+        if result.outcome is Outcome.FAULT:
+            return
+        self._demand.ended(result)
+        self._counted += 1
+        if self._counted >= self._enough and self._left and not self._said:
+            lines = self._demand.lines()
+            self._said = bool(lines)
+            for line in lines:
+                self._say(line)
+
+    def again(self, trial: Trial, reason: str) -> None:
+        """Hand it on."""
+        self._watcher.again(trial, reason)
+
+    def look(self, workers: Sequence[WorkerState]) -> None:
+        """Hand it on."""
+        self._watcher.look(workers)
