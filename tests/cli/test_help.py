@@ -70,5 +70,6 @@ def test_list_names_components_tasks_and_extras():
 
 
 def test_the_list_says_what_gym_needs_its_extra_for():
-    (line,) = [line for line in taketwo("list", "envs", COLUMNS="200").stdout.splitlines() if "extra gym" in line]
-    assert "extra gym, for render() of classic control, such as CartPole-v1, is " in line
+    lines = [line for line in taketwo("list", "envs", COLUMNS="200").stdout.splitlines() if "extra gym" in line]
+    assert len(lines) == 2  # gym and gym_vector
+    assert all("extra gym, for render() of classic control, such as CartPole-v1, is " in line for line in lines)
