@@ -107,11 +107,10 @@ def test_what_is_no_number_is_null():
         def decide(self, observation):
             return Decision(asked=np.zeros(2), sent=np.array([np.nan, np.inf]))
 
-    with live() as opened:
-        with opened.events() as events:
-            run_session(Deaf(), Blank(), sinks=[opened.page.sink], num_episodes=1, max_episode_steps=5)
-            samples = until(lambda: _next(events, "samples"))
-            assert samples["action"][0] == [None, None]
+    with live() as opened, opened.events() as events:
+        run_session(Deaf(), Blank(), sinks=[opened.page.sink], num_episodes=1, max_episode_steps=5)
+        samples = until(lambda: _next(events, "samples"))
+        assert samples["action"][0] == [None, None]
 
 
 def test_numbers_of_numpys_own_kinds_are_told_too():
