@@ -1,25 +1,29 @@
 """Plans, the ledger, finished trials on the disk, and the order in which trials are run."""
 
+import json
 import re
 import sqlite3
+from dataclasses import replace
 
 import pytest
 
-from taketwo.cli.fleet import read_command
+from taketwo.cli.fleet import _compare_versions, _merge, _with_kept_rule, read_command
 from taketwo.cli.fleet_config import FleetConfig
 from taketwo.cli.fleet_progress import PlainFleetProgress
 from taketwo.datasets.reader import Dataset
 from taketwo.errors import ConfigError, RecordingError, TakeTwoError
 from taketwo.fleet.episodes import Episodes, result_of
 from taketwo.fleet.executor import Finished, Lost, MisfitError, Refusal, WorkerState
-from taketwo.fleet.folder import RunFolder
+from taketwo.fleet.folder import RunFolder, check_new
 from taketwo.fleet.ledger import Ledger
-from taketwo.fleet.merging import merge_episodes
+from taketwo.fleet.merging import MARK, check_target, merge_episodes
 from taketwo.fleet.plan import Plan, Task, trials_of
+from taketwo.fleet.results import FleetResults
 from taketwo.fleet.run import ENDED, FleetRun, NothingWorksError
 from taketwo.fleet.suites import tasks_of
 from taketwo.fleet.trials import TrialResult
 from taketwo.fleet.waiting import Waiting
+from taketwo.seeding import episode_seed
 from taketwo.types import Outcome
 from tests.datasets.recording import record_point
 
@@ -31,7 +35,9 @@ def plan_of(tasks=("a", "b"), seeds=(0,), trials=3, **recipe):
 
 
 def result_for(trial, outcome=Outcome.SUCCESS, reason="solved"):
-    return TrialResult(trial.index, outcome, reason, episode_seed=1, steps=5, sim_s=0.1, wall_s=0.2)
+    return TrialResult(
+        trial.index, outcome, reason, episode_seed(trial.seed, trial.number), steps=5, sim_s=0.1, wall_s=0.2
+    )
 
 
 def error_of(*words):
@@ -363,6 +369,121 @@ def test_plain_progress_tells_counts_interval_pace_and_workers():
         "episode 3 is a fault after 1 attempt: lost",
         "4/6 episodes: success 1/3 33.3 % (6.1 to 79.2 %), 1 fault; 8.0 a minute, 15.0 s left",
     ]
+
+
+def test_dataset_dir_counts_where_the_dataset_has_a_name_on_the_hub_too(tmp_path):
+    asked = read_command("collect", ["--dataset.repo_id=me/set", f"--dataset_dir={tmp_path}", "--run_id_note=x"], "")
+    assert asked.config.dataset_folder("collect").parent == tmp_path
+
+
+def test_episodes_of_another_plan_are_not_taken_for_ones_own(tmp_path):
+    run_scripted(tmp_path, plan_of(), result_for)
+    (tmp_path / "ledger.sqlite").unlink()
+    with pytest.raises(TakeTwoError, match=r"000000 has an episode of another plan: give another --output_dir"):
+        run_scripted(tmp_path, plan_of(seeds=(1,)), result_for)
+
+
+def test_only_a_folder_without_anybodys_files_is_a_new_one(tmp_path):
+    check_new(tmp_path / "none")
+    RunFolder(tmp_path).release()
+    check_new(tmp_path)
+    (tmp_path / "work").mkdir()
+    with pytest.raises(ConfigError, match=r"has files, such as work, and no plan\.json"):
+        check_new(tmp_path)
+
+
+def test_what_was_under_way_when_a_command_ended_is_not_an_attempt(tmp_path):
+    plan = plan_of()
+
+    class Silent(Scripted):
+        def next(self, timeout_s):
+            return None
+
+    looks = []
+
+    def stopped():
+        looks.append(None)
+        return "stopped" if len(looks) > 1 else None
+
+    _, _, begun = run_scripted(tmp_path, plan, lambda trial: "never told", workers=Silent, stopped=stopped)
+    assert begun == [0]
+    with Ledger(tmp_path / "ledger.sqlite", plan.fingerprint, plan.trials) as ledger:
+        assert ledger.attempts(0) == 0
+        ledger.begin(0, "worker-0")  # and is killed
+    _, results, _ = run_scripted(tmp_path, plan, result_for)
+    assert results[0].attempts == 1
+
+
+def test_a_change_that_the_disk_does_not_take_is_told(tmp_path):
+    plan = plan_of()
+    with Ledger(tmp_path / "ledger.sqlite", plan.fingerprint, plan.trials) as ledger:
+
+        def full(name, value):  # SQLite ends the transaction by itself then
+            ledger._file.execute("rollback")
+            raise sqlite3.OperationalError("database or disk is full")
+
+        ledger._set_fact = full
+        with pytest.raises(RecordingError, match="database or disk is full"):
+            ledger.set_fact("wall_s", "1")
+
+
+@pytest.mark.parametrize("mark", ["[]", '{"fingerprint": "plan"}', "null"])
+def test_a_dataset_with_an_odd_mark_is_refused(tmp_path, mark):
+    (tmp_path / "meta" / "taketwo").mkdir(parents=True)
+    (tmp_path / MARK).write_text(mark)
+    with pytest.raises(ConfigError):
+        check_target(tmp_path, "plan", 3)
+
+
+def test_a_run_of_another_version_is_warned_of(tmp_path, caplog):
+    plan = plan_of()
+    plan.write(tmp_path)
+    _compare_versions(tmp_path)
+    assert not caplog.records
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"taketwo": "0.0.1"}))
+    _compare_versions(tmp_path)
+    assert "the run was begun by Take Two 0.0.1, and this is" in caplog.text
+
+
+def test_an_episode_that_is_let_go_is_gone_as_a_whole(tmp_path):
+    episodes = Episodes(tmp_path / "episodes")
+    episodes.commit(tmp_path / "written", result_for(plan_of().trials[2]))
+    episodes.remove(2)
+    assert episodes.load(2) is None
+    assert not list((tmp_path / "work").iterdir())
+
+
+def test_the_rule_of_a_run_is_kept_and_another_one_is_refused(tmp_path):
+    asked = read_command("eval", ["--until=half_width:0.1"], "")
+    with Ledger(tmp_path / "ledger.sqlite", asked.plan.fingerprint, asked.plan.trials) as ledger:
+        _with_kept_rule(asked, ledger)
+        assert _with_kept_rule(read_command("eval", [], ""), ledger).config.until == "half_width:0.1"
+        with pytest.raises(ConfigError, match=r"--until: the run has the rule half_width:0\.1"):
+            _with_kept_rule(read_command("eval", ["--until=half_width:0.2"], ""), ledger)
+
+
+def test_a_dataset_is_sent_until_that_has_worked_and_not_again(tmp_path, monkeypatch):
+    sent = []
+
+    def push(root, repo_id, **options):  # stands for the Hub, which is away at first
+        sent.append(repo_id)
+        if len(sent) == 1:
+            raise TakeTwoError("no network")
+
+    monkeypatch.setattr("taketwo.datasets.hub.push_to_hub", push)
+    asked = read_command(
+        "collect", ["--dataset.repo_id=me/set", "--dataset.push_to_hub", "--num_trials_per_task=1"], ""
+    )
+    (trial,) = asked.plan.trials
+    record_point(tmp_path / "episodes" / "000000" / "dataset", episodes=1)
+    results = FleetResults("run", [trial], {0: replace(result_for(trial), recorded=5)})
+    with RunFolder(tmp_path) as folder, Ledger(folder.ledger, asked.plan.fingerprint, [trial]) as ledger:
+        with pytest.raises(TakeTwoError, match="no network"):
+            _merge(asked, folder, ledger, results, tmp_path / "all")
+        for _ in range(2):
+            _merge(asked, folder, ledger, results, tmp_path / "all")
+    assert sent == ["me/set"] * 2
 
 
 def test_a_run_folder_is_held_by_one(tmp_path):

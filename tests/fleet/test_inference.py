@@ -4,15 +4,19 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, replace
 
 import pytest
 
 from taketwo.errors import ConfigError, PolicyError, TakeTwoError
 from taketwo.fleet.executor import MisfitError
-from taketwo.fleet.inference import PolicyServerProcess, ServerLoad, check_reach, load_of
+from taketwo.fleet.inference import PolicyServerProcess, ServerLoad, StoppedError, check_reach, load_of
+from taketwo.fleet.policy_server import served
 from taketwo.fleet.trials import Trial
 from taketwo.fleet.worker import Worker
+from taketwo.testing import PointEnvironment
+from taketwo.types import CameraSpec
 from tests.fleet.running import ROOT, lives, wait_for
 from tests.fleet.test_ray import worker_config
 from tests.fleet.walking import Waver, WaverConfig
@@ -22,6 +26,26 @@ from tests.fleet.walking import Waver, WaverConfig
 class Picky(WaverConfig):
     def make(self, spec):
         raise ConfigError(f"speed must be for {spec.action_names}")
+
+
+@dataclass(frozen=True)
+class Slow(WaverConfig):
+    def make(self, spec):
+        time.sleep(600)
+
+
+@dataclass(frozen=True)
+class Jammed:
+    """Something whose own mistake ends the server: it cannot be unpickled there."""
+
+    def __reduce__(self):
+        return (_jam, ())
+
+
+def _jam():
+    if "taketwo.fleet.policy_server" in sys.orig_argv:
+        raise RuntimeError("the paper\nis jammed")
+    return Jammed()
 
 
 @dataclass(frozen=True)
@@ -107,6 +131,35 @@ def test_an_environment_that_refuses_is_told_as_a_worker_would(tmp_path):
 def test_a_server_that_is_too_slow_to_load_is_given_up(tmp_path):
     with pytest.raises(PolicyError, match=r"not ready after 0.01 s; see .*server.log"):
         start(worker_config(tmp_path / "run"), tmp_path, start_s=0.01)
+
+
+def test_loading_ends_when_somebody_wants_to_stop(tmp_path):
+    config = replace(worker_config(tmp_path / "run"), policy=Slow())
+    asked = []
+
+    def stopped():
+        asked.append(None)
+        return "stopped by the operator (Ctrl-C)" if len(asked) > 2 else None
+
+    with pytest.raises(StoppedError, match=r"^stopped by the operator"):
+        start(config, tmp_path, stopped=stopped)
+    assert len(asked) == 3
+
+
+def test_a_mistake_of_the_server_itself_comes_as_one_line_and_its_traceback_is_printed(tmp_path):
+    config = replace(worker_config(tmp_path / "run"), policy=Jammed())
+    with pytest.raises(TakeTwoError) as caught:
+        start(config, tmp_path)
+    assert str(caught.value) == "the policy server failed: RuntimeError: the paper is jammed"
+    assert "Traceback" in (tmp_path / "server.log").read_text()
+
+
+def test_pictures_of_several_sizes_are_refused():
+    spec = PointEnvironment(48, 64).spec
+    served(spec)
+    both = replace(spec, cameras={**spec.cameras, "wrist": CameraSpec(32, 32)})
+    with pytest.raises(MisfitError, match=r"the cameras differ \(top 64x48, wrist 32x32\): .* --inference=process"):
+        served(both)
 
 
 def test_a_server_that_died_is_told(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from taketwo.control.config import ControlConfig
 from taketwo.errors import MissingExtraError, RecordingError
 from taketwo.fleet.executor import Finished, Lost, MisfitError
+from taketwo.fleet.folder import RunFolder
 from taketwo.fleet.local import Limits, LocalExecutor
 from taketwo.fleet.plan import Task, trials_of
 from taketwo.fleet.worker import Worker, WorkerConfig
@@ -27,6 +28,27 @@ def config_for(folder, env=None, **options):
         session=SessionConfig(num_episodes=1), control=ControlConfig(), video=VideoConfig(mode="off"), dataset=None,
         prompt=None, described_as={"env": ENV}, **options,
     )  # fmt: skip
+
+
+def test_a_worker_whose_command_was_replaced_makes_nothing_done(tmp_path):
+    with RunFolder(tmp_path) as folder:  # as the next command does
+        worker = Worker(config_for(tmp_path), "worker-0", stepped=lambda steps: folder.clear_work())
+        with pytest.raises(RecordingError, match="cannot write"):
+            worker.run(TRIALS[0])
+        assert folder.episodes.done() == set()
+
+
+def test_workers_of_the_same_name_in_two_commands_have_folders_of_their_own(tmp_path):
+    seen = []
+    for trial in TRIALS[:2]:
+        worker = Worker(
+            config_for(tmp_path),
+            "worker-0",
+            stepped=lambda steps: seen.extend((tmp_path / "work").glob("*/worker-0/*")),
+        )
+        worker.run(trial)
+        worker.close()
+    assert len({folder.parent.parent for folder in seen}) == 2
 
 
 @pytest.fixture
@@ -78,14 +100,14 @@ def test_a_worker_that_hangs_is_replaced(started, clock, limits, reason):
     assert next_of(executor).result.outcome is Outcome.SUCCESS
 
 
-def test_workers_use_as_many_threads_as_they_are_told_unless_the_user_said_otherwise(started, tmp_path, monkeypatch):
+def test_workers_use_as_many_threads_as_the_option_says_whatever_is_in_the_environment(started, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("MKL_NUM_THREADS", "7")
     executor = started(WalkConfig(hang=(0,)), threads=3)
     executor.submit(TRIALS[0], "worker-0")
     (worker,) = wait_for(lambda: [int(path.name) for path in Path("/proc").glob("[0-9]*") if is_worker(path)])
     there = Path(f"/proc/{worker}/environ").read_text().split("\0")
-    assert {"OMP_NUM_THREADS=3", "OPENBLAS_NUM_THREADS=3", "MKL_NUM_THREADS=7"} <= set(there)
+    assert {"OMP_NUM_THREADS=3", "OPENBLAS_NUM_THREADS=3", "MKL_NUM_THREADS=3"} <= set(there)
     executor.close()
     assert not lives(worker)
 
@@ -130,7 +152,7 @@ def test_a_worker_makes_things_once_for_a_task_and_anew_after_a_fault(tmp_path, 
     worker.run(wide[0])
     assert made == [64, 64, 80]
     worker.close()
-    assert not list((tmp_path / "work").glob("*/*"))
+    assert not list((tmp_path / "work").glob("*/*/*"))
 
 
 def test_a_library_that_is_missing_and_a_disk_that_is_full_end_the_run_and_not_the_trial(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from dataclasses import asdict
 from pathlib import Path
@@ -250,13 +251,29 @@ def test_trials_of_machines_without_the_folder_come_back_whole_and_what_their_wo
     assert (folder / "logs" / "worker-0.log").exists()
 
 
+def test_a_worker_that_is_stopped_in_a_trial_leaves_nothing_on_its_machine(tmp_path, monkeypatch, head):
+    monkeypatch.setenv("RAY_ADDRESS", head.address)
+    monkeypatch.setattr(ray_workers, "_leave_token", lambda folder: folder / "not there")
+    config = worker_config(tmp_path / "run", hang=(0,))
+    before = set(Path(tempfile.gettempdir()).glob("taketwo-ray-*"))
+    executor = on_ray(config, 1)
+    wait_for(lambda: idle(executor) == 1)
+    executor.submit(trials_of([Task("walk", config.described_as["env"])], [0], 1)[0], "worker-0")
+    wait_for(lambda: executor.next(0.1) or executor.workers[0].steps)
+    assert set(Path(tempfile.gettempdir()).glob("taketwo-ray-*")) - before
+    executor.close()
+    assert not set(Path(tempfile.gettempdir()).glob("taketwo-ray-*")) - before
+
+
 def test_a_machine_that_comes_later_gets_a_worker(tmp_path, monkeypatch, head):
     monkeypatch.setenv("RAY_ADDRESS", head.address)
     executor = on_ray(worker_config(tmp_path / "run"), 2)
 
     wait_for(lambda: idle(executor) == 1)
+    assert not executor._cluster.spread
     node = head.add_node(num_cpus=1, object_store_memory=100_000_000)
     wait_for(lambda: idle(executor) == 2)
+    assert executor._cluster.spread
     executor.close()
     head.remove_node(node)
 

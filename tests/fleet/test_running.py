@@ -128,6 +128,35 @@ def test_faults_are_run_again_only_when_asked(tmp_path, path):
     assert told(tmp_path / "run", "outcome") == ["success"] * 3
 
 
+def test_a_folder_that_is_not_a_runs_keeps_its_files(tmp_path, path):
+    own = tmp_path / "run" / "work" / "thesis.txt"
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    ended = run("eval", cwd=tmp_path, path=path)
+    assert ended.returncode == 2
+    assert error_of(ended).startswith("--output_dir: run has files, such as work, and no plan.json")
+    assert own.read_text() == "mine"
+    assert [entry.name for entry in (tmp_path / "run").iterdir()] == ["work"]
+
+
+def test_a_dataset_without_its_faults_is_not_run_again_for_before_it_is_removed(tmp_path, path):
+    flags = ["--num_trials_per_task=2", "--env.fail=1", "--env.marks=marks", "--max_attempts=1"]
+    (tmp_path / "marks").mkdir()
+    assert run("collect", *flags, cwd=tmp_path, path=path).returncode == 1
+    again = run("collect", *flags, "--retry_faults", cwd=tmp_path, path=path)
+    assert again.returncode == 2
+    said = "was made without the episodes that ended as faults: remove it, and give the command again"
+    assert error_of(again).endswith(said)
+    assert sorted(done(tmp_path / "run")) == [0, 1]
+
+
+def test_where_every_episode_is_a_fault_the_table_is_shown_before_the_dataset_is_missed(tmp_path, path):
+    flags = ["--num_trials_per_task=2", "--env.fail=0,1", "--max_attempts=1"]
+    ended = run("collect", *flags, cwd=tmp_path, path=path)
+    assert "no trial has been recorded" in error_of(ended)
+    assert "2 fault" in ended.stdout
+
+
 def test_where_nothing_works_it_ends_and_leaves_all_trials_open(tmp_path, path):
     flags = ["--num_trials_per_task=30", "--max_attempts=1"]
     ended = run("eval", *flags, f"--env.fail={listed(range(3, 30))}", cwd=tmp_path, path=path)
@@ -137,6 +166,8 @@ def test_where_nothing_works_it_ends_and_leaves_all_trials_open(tmp_path, path):
         "What is left of this is left open; the same command goes on"
     )
     assert sorted(done(tmp_path / "run")) == [0, 1, 2]
+    assert told(tmp_path / "run", "outcome")[:4] == ["success"] * 3 + [None]
+    assert (tmp_path / "run" / "report.html").exists()
 
 
 def test_killed_workers_cost_nothing_but_time(tmp_path, path, undisturbed):
@@ -156,7 +187,7 @@ def test_killed_workers_cost_nothing_but_time(tmp_path, path, undisturbed):
     assert process.returncode == 0, err
     assert killed == 10
     assert results(tmp_path / "run") == undisturbed
-    assert not list((tmp_path / "run" / "work").glob("*/*"))
+    assert not list((tmp_path / "run" / "work").glob("*/*/*"))
 
 
 def test_a_killed_command_goes_on_and_runs_no_episode_twice(tmp_path, path, undisturbed):

@@ -7,11 +7,12 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from taketwo import __version__
 from taketwo.cli.dataset_output import print_facts
 from taketwo.cli.flags import read_flags
 from taketwo.cli.fleet_config import FleetConfig, plan_of, source_of, worker_config
@@ -22,21 +23,21 @@ from taketwo.cli.progress import log_to
 from taketwo.cli.resolve import Source, chosen_types, in_full, resolve, to_plain
 from taketwo.cli.stopping import stopping
 from taketwo.cli.wording import said_count
-from taketwo.errors import ConfigError, PolicyError, RecordingError
+from taketwo.errors import ConfigError, PolicyError, RecordingError, TakeTwoError, one_line
 from taketwo.fleet.demand import Cores, Demand
 from taketwo.fleet.episodes import DATASET
 from taketwo.fleet.executor import Executor, MisfitError
-from taketwo.fleet.folder import RunFolder
+from taketwo.fleet.folder import RunFolder, check_new
 from taketwo.fleet.gpus import Placement, place, visible_gpus
 from taketwo.fleet.inference import PolicyServerProcess, check_reach
 from taketwo.fleet.ledger import Ledger
 from taketwo.fleet.local import Limits, LocalExecutor
 from taketwo.fleet.merging import check_target, merge_episodes, sources_of
-from taketwo.fleet.plan import Plan
+from taketwo.fleet.plan import Plan, version_of
 from taketwo.fleet.ray_cluster import RayConfig
 from taketwo.fleet.report import write_report
 from taketwo.fleet.results import RESULTS, FleetResults, write_results
-from taketwo.fleet.run import FleetRun, reopen_faults
+from taketwo.fleet.run import FleetRun, faults_of, reopen_faults
 from taketwo.fleet.trials import TrialResult
 from taketwo.fleet.until import Watch, parse_until
 from taketwo.fleet.worker import EPISODES, WorkerConfig
@@ -50,6 +51,12 @@ log = logging.getLogger(__name__)
 REPORT = "report.html"
 
 SERVER_LOG = "policy-server.log"
+
+UNTIL = "until"
+"""In the ledger: the rule that may end the run before its plan does."""
+
+SENT = "sent_to"
+"""In the ledger: where on the Hub the dataset is."""
 
 FAULT = 1
 
@@ -126,29 +133,39 @@ def run(asked: Asked) -> int:
     config, plan = asked.config, asked.plan
     console = _live_console(config)
     log_to(console, "warning" if config.quiet and config.log_level == "info" else config.log_level)
-    enough = _until(asked)
+    _until(asked)  # a wrong one is told before anything is made
     if config.inference == "server":
         check_reach(config.far)
     folder = config.folder(asked.command)
     target = config.dataset_folder(asked.command) if asked.records else None
-    plan.check_same(folder)
+    if not plan.check_same(folder):
+        check_new(folder)
     if target is not None:
         check_target(target, plan.fingerprint)
     with _held(folder) as held, ExitStack() as stack:
-        if not plan.check_same(folder):  # again, now that nobody else can begin one
+        if plan.check_same(folder):  # again, now that nobody else can begin one
+            _compare_versions(folder)
+            held.clear_work()
+        else:
+            check_new(folder)
             plan.write(folder)
-        held.clear_work()
         ledger = stack.enter_context(Ledger(held.ledger, plan.fingerprint, plan.trials))
-        if config.retry_faults and (count := reopen_faults(plan, held, ledger)):
-            log.info("episodes that ended as faults and are run again: %d", count)
+        asked = _with_kept_rule(asked, ledger)
+        if config.retry_faults:
+            _reopen_faults(asked, held, ledger, target)
         stop = _Stop()
         signals = stack.enter_context(stopping(stop, "stopping; episodes under way are run again by the same command"))
-        results, demand = _run(asked, held, ledger, stop, enough, console)
-        write_results(held.root / RESULTS, results)
-        write_report(held.root / REPORT, results, held.root / EPISODES)
-        if target is not None and not signals:
-            _merge(asked, held, results, target)
-        _tell(asked, held, results, target, demand)
+        results, demand, failure = _run(asked, held, ledger, stop, console)
+        _write(held, results, failure)
+        if len(results.results) == len(results.trials):
+            ledger.set_fact(UNTIL, "")
+        try:
+            if failure is not None:
+                raise failure
+            if target is not None and not signals:
+                _merge(asked, held, ledger, results, target)
+        finally:
+            _tell(asked, held, results, target, demand)
     if signals:
         return 128 + signals[0]
     return FAULT if any(result.outcome is Outcome.FAULT for result in results.results.values()) else 0
@@ -159,6 +176,52 @@ def _held(folder: Path) -> RunFolder:
         return RunFolder(folder)
     except RecordingError as error:
         raise ConfigError(f"--output_dir: {error}") from error
+
+
+def _compare_versions(folder: Path) -> None:
+    version = version_of(folder)
+    if version not in (None, __version__):
+        log.warning(
+            "the run was begun by Take Two %s, and this is %s: its episodes may not be the same", version, __version__
+        )
+
+
+def _with_kept_rule(asked: Asked, ledger: Ledger) -> Asked:
+    """The command with the rule by which its run was begun: another one would spoil what it promises.
+
+    Raises:
+        ConfigError: another one is given.
+    """
+    given, kept = asked.config.until, ledger.fact(UNTIL)
+    if not kept:
+        if given is not None:
+            ledger.set_fact(UNTIL, given)
+        return asked
+    if given not in (None, kept):
+        raise ConfigError(f"--until: the run has the rule {kept}: give that one, none, or another --output_dir")
+    return replace(asked, config=replace(asked.config, until=kept))
+
+
+def _reopen_faults(asked: Asked, folder: RunFolder, ledger: Ledger, target: Path | None) -> None:
+    plan = asked.plan
+    if target is not None and check_target(target, plan.fingerprint) and faults_of(plan, folder, ledger):
+        raise ConfigError(
+            f"--retry_faults: {target} was made without the episodes that ended as faults: remove it, and give the "
+            "command again"
+        )
+    if count := reopen_faults(plan, folder, ledger):
+        log.info("episodes that ended as faults and are run again: %d", count)
+
+
+def _write(folder: RunFolder, results: FleetResults, failure: TakeTwoError | None) -> None:
+    """Write the results and the report, where something failed as far as that goes."""
+    try:
+        write_results(folder.root / RESULTS, results)
+        write_report(folder.root / REPORT, results, folder.root / EPISODES)
+    except RecordingError as error:
+        if failure is None:
+            raise
+        log.warning("%s", error)
 
 
 class _Stop:
@@ -179,11 +242,11 @@ def _run(
     folder: RunFolder,
     ledger: Ledger,
     stop: _Stop,
-    enough: Callable[[Mapping[int, TrialResult]], str | None] | None,
     console: Console | None,
-) -> tuple[FleetResults, list[str]]:
-    """Run what is left; returns what came of it, and where the time went."""
+) -> tuple[FleetResults, list[str], TakeTwoError | None]:
+    """Run what is left; returns what came of it, where the time went, and why it could not go on."""
     config, plan = asked.config, asked.plan
+    failure: TakeTwoError | None = None
     progress = _progress(config, console)
     try:
         with _workers(asked, folder) as (executor, server), closing(progress):
@@ -196,11 +259,16 @@ def _run(
                 DemandProgress(progress, demand, len(executor.workers), log.info),
                 max_attempts=config.max_attempts,
                 stopped=lambda: stop.reason() or (None if server is None else server.failure()),
-                enough=enough,
+                enough=_until(asked),
             )
-            ended = fleet.run()
-            if server is not None and ended == server.failure():
-                raise PolicyError(f"{ended}. Nothing that has ended is lost; the same command goes on")
+            try:
+                ended = fleet.run()
+                if server is not None and ended == server.failure():
+                    raise PolicyError(f"{ended}. Nothing that has ended is lost; the same command goes on")
+            except MisfitError:
+                raise
+            except TakeTwoError as error:
+                ended, failure = one_line(error), error
             lines = demand.lines()
     except MisfitError as error:
         options = getattr(config, error.section)
@@ -216,7 +284,7 @@ def _run(
         ended=ended,
         until=config.until,
     )
-    return results, lines
+    return results, lines, failure
 
 
 @contextmanager
@@ -306,17 +374,20 @@ def _progress(config: FleetConfig, console: Console | None) -> PlainFleetProgres
     return PlainFleetProgress((lambda line: None) if config.quiet else partial(print, file=sys.stderr, flush=True))
 
 
-def _merge(asked: Asked, folder: RunFolder, results: FleetResults, target: Path) -> None:
+def _merge(asked: Asked, folder: RunFolder, ledger: Ledger, results: FleetResults, target: Path) -> None:
     """Make one dataset of all episodes, and send it to the Hub where that is asked for."""
     recorded = [trial.index for trial in asked.plan.trials if _is_recorded(results.results.get(trial.index))]
     sources = sources_of([folder.episodes.folder(index) / DATASET for index in recorded])
     made = merge_episodes(sources, target, folder.work / DATASET, asked.plan.fingerprint)
     options = asked.config.dataset
-    if made and options.push_to_hub:
+    if made:
+        ledger.set_fact(SENT, "")
+    if options.push_to_hub and ledger.fact(SENT) != options.repo_id:
         from taketwo.datasets.hub import push_to_hub
 
         assert options.repo_id is not None
         url = push_to_hub(target, options.repo_id, private=options.private, tags=options.tags)
+        ledger.set_fact(SENT, options.repo_id)
         log.info("sent to %s", url)
 
 

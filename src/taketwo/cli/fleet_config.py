@@ -105,7 +105,8 @@ class FleetConfig:
             next one.
         seed: seeds such as 42,43; each gives every episode its own, as session.seed does for taketwo run.
         prompt: instruction put into each observation; the environment's own where not given.
-        workers: how many episodes are run at a time, each in a process of its own; auto for as many as there are cores.
+        workers: how many episodes are run at a time, each in a process of its own; auto for as many as there are cores,
+            or room on the cluster, when the command starts.
         cluster: run them on Ray: ray on this machine's cluster, or one that is started for it; ray://HOST:PORT on
             another; on this machine without Ray where not given.
         ray: workers on Ray, where cluster is given.
@@ -118,9 +119,10 @@ class FleetConfig:
         trial_timeout_s: give a worker up whose episode takes longer than this; without limit where not given.
         silence_timeout_s: give a worker up that takes no step for so long; loading a policy counts as silence too.
         until: end as soon as enough is known: half_width:0.05 when the success rate is known within 5 points to each
-            side, differs:DIR when it is shown to differ from that of another run.
+            side, differs:DIR when it is shown to differ from that of another run. A run keeps its rule.
         log_dataset: record a dataset; taketwo collect always does.
-        dataset_dir: folder for the dataset, which gets the run's name there; dataset.root names it in full.
+        dataset_dir: folder for the dataset, which gets the run's name there; dataset.root names it in full, and
+            dataset.repo_id on the Hub.
         run_id_note: added to the run's name.
         output_dir: folder of the run; outputs/ and the run's name where not given. The same command goes on with it.
         log_level: which messages are shown; debug adds tracebacks.
@@ -205,10 +207,10 @@ class FleetConfig:
 
     def dataset_folder(self, command: str) -> Path:
         """Where the dataset goes."""
+        if self.dataset_dir is not None:  # with dataset.repo_id, which is its name on the Hub then
+            return self.dataset_dir.expanduser().absolute() / self.name(command)
         if self.dataset.wanted:
             return self.dataset.folder()
-        if self.dataset_dir is not None:
-            return self.dataset_dir.expanduser().absolute() / self.name(command)
         return self.folder(command).absolute() / "dataset"
 
 

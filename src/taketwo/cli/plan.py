@@ -28,7 +28,8 @@ def main(words: Sequence[str]) -> int:
 
 
 def _print(asked: Asked) -> None:
-    done = Episodes(asked.config.folder(asked.command) / EPISODES).done()
+    folder = asked.config.folder(asked.command)
+    done = Episodes(folder / EPISODES).done() if asked.plan.check_same(folder) else set[int]()
     table = new_table(("task",), ("episodes", "done"))
     for task, trials in asked.plan.tasks.items():
         table.add_row(one_line(task), str(len(trials)), str(sum(trial.index in done for trial in trials)))

@@ -223,7 +223,10 @@ class Demand:
         return bottleneck(self.measured())
 
     def _restart(self) -> None:
-        """One worker more is past its first trial: what is measured of all is measured from there."""
+        """One worker more is past its first trial: cores and server, which all share, are measured from there.
+
+        What is known of the other workers stays, since it is theirs alone.
+        """
         if self._cores is not None:
             self._cores.restart()
         if self._load is not None:

@@ -90,8 +90,20 @@ class Episodes:
         return result
 
     def remove(self, trial: int) -> None:
-        """Let a trial be run again."""
-        shutil.rmtree(self.folder(trial), ignore_errors=True)
+        """Let a trial be run again. It goes as a whole, whoever is killed meanwhile.
+
+        Raises:
+            RecordingError: the disk does not take it.
+        """
+        work = self._root.with_name("work")  # is cleared when a run goes on
+        removed = work / f"removed-{trial:06d}"
+        make_folder(work)
+        shutil.rmtree(removed, ignore_errors=True)
+        try:
+            self.folder(trial).rename(removed)
+        except OSError as error:
+            raise cannot_write(self.folder(trial), error) from error
+        shutil.rmtree(removed, ignore_errors=True)
 
 
 def result_of(content: Mapping[str, Any]) -> TrialResult:

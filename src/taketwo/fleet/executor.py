@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from taketwo.errors import ConfigError, RecordingError, TakeTwoError
 from taketwo.fleet.trials import Trial, TrialResult
 
-State = Literal["idle", "starting", "running", "lost"]
+State = Literal["idle", "starting", "running"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,7 @@ class WorkerState:
     """What a worker is doing.
 
     Attributes:
-        state: `idle` can be given a trial; `starting` builds what a trial needs; `running` is in an episode; `lost`
-            cannot be given anything.
+        state: `idle` can be given a trial; `starting` builds what a trial needs; `running` is in an episode.
         task: of its last trial, for which it has an environment.
         trial: index of the one under way; None where there is none.
         steps: of the one under way.

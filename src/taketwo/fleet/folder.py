@@ -5,17 +5,40 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from taketwo.errors import TakeTwoError
+from taketwo.errors import ConfigError, TakeTwoError
 from taketwo.fleet.episodes import Episodes
+from taketwo.fleet.plan import PLAN
 from taketwo.fleet.worker import EPISODES, WORK
 from taketwo.recording.naming import cannot_write, make_folder
 
 LOCK = "lock"
 LEDGER = "ledger.sqlite"
 LOGS = "logs"
+
+
+OF_A_BEGINNING = {LOCK, f".{PLAN}.new"}
+"""What a command that was killed before it had written its plan may leave."""
+
+
+def check_new(folder: Path) -> None:
+    """See that a folder without a plan has nothing of anybody else's.
+
+    Raises:
+        ConfigError: it has.
+    """
+    try:
+        found = sorted(entry.name for entry in folder.iterdir() if entry.name not in OF_A_BEGINNING)
+    except OSError:  # it is not there, or is refused when it is taken
+        return
+    if found:
+        raise ConfigError(
+            f"--output_dir: {folder} has files, such as {found[0]}, and no {PLAN}, so it is not the folder of a run: "
+            "give a new or an empty one"
+        )
 
 
 class RunFolder:
@@ -68,8 +91,15 @@ class RunFolder:
         return self.root / WORK
 
     def clear_work(self) -> None:
-        """Remove what was under way when a command ended."""
-        shutil.rmtree(self.work, ignore_errors=True)
+        """Remove what was under way when a command ended.
+
+        It is moved away as a whole first, so that a worker which outlives its command finds nothing to make done.
+        """
+        removed = self.root / f".{WORK}.old"
+        shutil.rmtree(removed, ignore_errors=True)
+        with suppress(OSError):
+            self.work.rename(removed)
+        shutil.rmtree(removed, ignore_errors=True)
 
     def release(self) -> None:
         """Give it back."""

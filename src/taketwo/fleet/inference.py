@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -37,6 +37,9 @@ CLOSE_S = 10.0
 """How long the server may take to end."""
 
 METRICS_S = 5.0
+
+LOOK_S = 0.25
+"""How often somebody who wants to stop is noticed while the policy loads."""
 
 LARGEST_REQUEST_BYTES = 256_000_000
 
@@ -79,6 +82,10 @@ class ServerLoad:
     inference_s: float
 
 
+class StoppedError(TakeTwoError):
+    """Somebody wanted it to end before the policy was loaded."""
+
+
 class PolicyServerProcess:
     """The server, in a process of its own."""
 
@@ -91,6 +98,7 @@ class PolicyServerProcess:
         workers: int,
         environment: Mapping[str, str] | None = None,
         start_s: float = START_S,
+        stopped: Callable[[], str | None] = lambda: None,
     ) -> None:
         """Start it, and wait until the policy is loaded.
 
@@ -100,8 +108,10 @@ class PolicyServerProcess:
             workers: how many there are to be.
             environment: variables that it gets besides those that are there, such as which GPU is its own.
             start_s: how long that may take, seconds.
+            stopped: says why it shall not be waited for any longer, or None.
 
         Raises:
+            StoppedError: `stopped` gave a reason, which is the message.
             TakeTwoError: the policy cannot be made; as a worker would tell it.
             PolicyError: the server dies, or is not ready in time.
             RecordingError: the log cannot be written.
@@ -126,11 +136,10 @@ class PolicyServerProcess:
             raise cannot_write(log, error) from error
         self._connection = Connection(ours.detach())
         try:
-            self._port = self._begin(
-                ServerOrder(environment_config(config, env), config.policy, self._key, 2 * workers + 8), start_s
-            )
+            self._send(ServerOrder(environment_config(config, env), config.policy, self._key, 2 * workers + 8))
+            self._port = self._wait(start_s, stopped)
         except BaseException:
-            self.close()
+            self._end(0.0)  # nobody is answered yet, and what loads a policy does not listen
             raise
 
     @property
@@ -161,27 +170,43 @@ class PolicyServerProcess:
 
     def close(self) -> None:
         """End it. Safe to call twice."""
+        self._end(CLOSE_S)
+
+    def _end(self, wait_s: float) -> None:
         self._connection.close()  # which is what it ends by
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(CLOSE_S)
+            self._process.wait(wait_s)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
-    def _begin(self, order: ServerOrder, start_s: float) -> int:
-        until = time.monotonic() + start_s
+    def _send(self, order: ServerOrder) -> None:
         try:
             self._connection.send(order)
-            if not self._connection.poll(max(0.0, until - time.monotonic())):
-                raise PolicyError(f"the policy server is not ready after {start_s:g} s; see {self._log}")
+        except OSError as error:
+            raise self._silent() from error
+
+    def _wait(self, start_s: float, stopped: Callable[[], str | None]) -> int:
+        """Until it is ready; gives its port."""
+        until = time.monotonic() + start_s
+        try:
+            while not self._connection.poll(max(0.0, min(LOOK_S, until - time.monotonic()))):
+                if (reason := stopped()) is not None:
+                    raise StoppedError(reason)
+                if time.monotonic() >= until:
+                    raise PolicyError(f"the policy server is not ready after {start_s:g} s; see {self._log}")
             said: Ready | Refusal = self._connection.recv()
         except (EOFError, OSError) as error:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(CLOSE_S)
-            raise PolicyError(self.failure() or f"the policy server says nothing; see {self._log}") from error
+            raise self._silent() from error
         if isinstance(said, Refusal):
             raise said.error()
         return said.port
+
+    def _silent(self) -> PolicyError:
+        """The connection has ended, and so will the process."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(CLOSE_S)
+        return PolicyError(self.failure() or f"the policy server says nothing; see {self._log}")
 
 
 def load_of(metrics: str) -> ServerLoad:

@@ -60,7 +60,6 @@ class Ledger:
                 "insert or ignore into trials (trial, task, seed, number) values (?, ?, ?, ?)",
                 ((trial.index, trial.task, trial.seed, trial.number) for trial in trials),
             )
-            self._file.execute("update trials set state = 'open' where state = 'running'")  # whose command was killed
 
     def begin(self, trial: int, worker: str) -> None:
         """A worker has been given a trial."""
@@ -70,6 +69,10 @@ class Ledger:
     def give_back(self, trial: int) -> None:
         """A trial is to be run again."""
         self._change("update trials set state = 'open' where trial = ?", trial)
+
+    def take_back(self) -> None:
+        """Trials that were under way when a command ended are to be run again; that they were begun does not count."""
+        self._change("update trials set state = 'open', attempts = attempts - 1 where state = 'running'")
 
     def reopen(self, trial: int) -> None:
         """A trial is to be run as if it had never been."""
@@ -87,12 +90,14 @@ class Ledger:
 
     def attempts(self, trial: int) -> int:
         """How often a trial was begun."""
-        (count,) = self._file.execute("select attempts from trials where trial = ?", (trial,)).fetchone()
+        with self._telling():
+            (count,) = self._file.execute("select attempts from trials where trial = ?", (trial,)).fetchone()
         return int(count)
 
     def done(self) -> set[int]:
         """The trials that have ended."""
-        return {trial for (trial,) in self._file.execute("select trial from trials where state = 'done'")}
+        with self._telling():
+            return {trial for (trial,) in self._file.execute("select trial from trials where state = 'done'")}
 
     def fact(self, name: str) -> str | None:
         """Something that is kept of the whole run."""
@@ -129,7 +134,8 @@ class Ledger:
             try:
                 yield
             except BaseException:
-                self._file.execute("rollback")
+                if self._file.in_transaction:  # a full disk may have ended it already
+                    self._file.execute("rollback")
                 raise
             self._file.execute("commit")
 

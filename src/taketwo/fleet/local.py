@@ -68,13 +68,13 @@ class LocalExecutor:
         Args:
             count: processes at most.
             threads: how many threads each may use for arithmetic. It is the same for any number of workers, since
-                results can depend on it in their last bits. What the user has set in the environment counts more.
+                results can depend on it in their last bits. It counts more than what is set in the environment.
             logs: folder for what workers print.
             names: what results call the workers; worker-0 and so on where not given.
             now: gives seconds.
         """
         names = names or [f"worker-{number}" for number in range(count)]
-        environment = {**dict.fromkeys(THREAD_VARIABLES, str(threads)), **os.environ}
+        environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
         self._workers = {name: _Process(name, config, environment, logs / f"{name}.log", now) for name in names}
         self._limits = limits
         self._came: list[Finished | Lost] = []

@@ -67,14 +67,16 @@ def check_target(target: Path, fingerprint: str, episodes: int | None = None) ->
     try:
         mark = json.loads((target / MARK).read_text(encoding="utf-8"))
     except (OSError, ValueError):
+        mark = None
+    if not isinstance(mark, dict):
         mark = {}
     if mark.get("fingerprint") != fingerprint:
         check_free(target)
         return False
-    if episodes is not None and mark["episodes"] != episodes:
+    if episodes is not None and mark.get("episodes") != episodes:
         raise ConfigError(
-            f"{target} was made of {mark['episodes']} episodes of this run, and there are {episodes} now: remove it, "
-            "and give the command again"
+            f"{target} was made of {mark.get('episodes')} episodes of this run, and there are {episodes} now: remove "
+            "it, and give the command again"
         )
     return True
 

@@ -107,6 +107,15 @@ class Plan:
         )
 
 
+def version_of(folder: Path) -> str | None:
+    """Which Take Two made the plan in the folder; None where it does not say."""
+    try:
+        version = json.loads((folder / PLAN).read_text(encoding="utf-8")).get("taketwo")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return version if isinstance(version, str) else None
+
+
 def trials_of(tasks: Sequence[Task], seeds: Sequence[int], trials_per_task: int) -> list[Trial]:
     """Every task from every seed, `trials_per_task` episodes each.
 

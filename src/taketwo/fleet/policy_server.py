@@ -16,7 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import Connection
 
 from taketwo.envs.base import MakesOne
-from taketwo.errors import ConfigError, EnvironmentFault, PolicyError, TakeTwoError, blaming
+from taketwo.errors import ConfigError, EnvironmentFault, PolicyError, TakeTwoError, blaming, one_line
 from taketwo.fleet.executor import MisfitError, Refusal
 from taketwo.fleet.inference import HOST, LARGEST_REQUEST_BYTES, Ready, ServerOrder
 from taketwo.policies.base import Policy
@@ -53,10 +53,18 @@ def describe(config: MakesOne) -> EnvironmentSpec | Refusal:
 
 
 def served(spec: EnvironmentSpec) -> ServedEnvironment:
-    """What the clients of a server are, whose environment is at hand: it gets pictures as they are."""
-    sizes = {(camera.height, camera.width) for camera in spec.cameras.values()}
-    if len(sizes) > 1:
-        log.warning("cameras of different sizes: the policy gets all pictures in the size of the first one")
+    """What the clients of a server are, whose environment is at hand: it gets pictures as they are.
+
+    Raises:
+        MisfitError: they are of different sizes; clients bring them to a single one.
+    """
+    if len({(camera.height, camera.width) for camera in spec.cameras.values()}) > 1:
+        sizes = ", ".join(f"{name} {camera.width}x{camera.height}" for name, camera in spec.cameras.items())
+        raise MisfitError(
+            "env",
+            f"--inference=server takes pictures of one size, and the cameras differ ({sizes}): give them the same, or "
+            "use --inference=process",
+        )
     height, width = next(((c.height, c.width) for c in spec.cameras.values()), (224, 224))
     mapping = {"state": "state", "prompt": "prompt"} | {f"images.{name}": f"images.{name}" for name in spec.cameras}
     layout = build_layout("custom", mapping, spec, height=height, width=width, axes="hwc")
@@ -117,6 +125,13 @@ def main() -> None:
     except TakeTwoError as error:
         with contextlib.suppress(OSError):
             connection.send(Refusal.of(error))
+        os._exit(2)
+    except Exception as error:
+        log.exception("the policy server cannot go on")
+        with contextlib.suppress(OSError):
+            connection.send(
+                Refusal("other", "", f"the policy server failed: {type(error).__name__}: {one_line(error)}")
+            )
         os._exit(2)
     os._exit(0)
 

@@ -149,6 +149,11 @@ class RayCluster:
         """For messages."""
         return self._address.name
 
+    @property
+    def spread(self) -> bool:
+        """Whether it has more than one machine now, so that some workers may not run where the command does."""
+        return len(self._machines()) > 1
+
     def room(self) -> int:
         """How many workers fit on the machines that it has now."""
         config = self._config

@@ -7,15 +7,16 @@ import logging
 import os
 import pickle
 import secrets
+import tarfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from taketwo import __version__
-from taketwo.errors import TakeTwoError, one_line
+from taketwo.errors import RecordingError, TakeTwoError, one_line
 from taketwo.fleet.episodes import Episodes
 from taketwo.fleet.executor import Finished, Lost, Refusal, WorkerState
 from taketwo.fleet.folder import LOGS
@@ -34,11 +35,21 @@ LOOK_S = 1.0
 SILENT_S = 60.0
 """An actor that tells nothing for so long is given up: its machine is away, or has stopped."""
 
+MOST_LISTENED_S = 5.0
+"""What counts as listened at most between one look and the next: what an actor said while this process was stopped, or
+busy, is not heard yet."""
+
 MOST_FAILED_STARTS = 5
 """After so many actors in a row that died before they said a word, it is not their machines."""
 
 HANDED_ON = ("PYTHONPATH", "MUJOCO_GL", "TAKETWO_API_KEY")
 """Variables that the workers get from here, besides those for threads."""
+
+GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "MUJOCO_EGL_DEVICE_ID")
+"""The same where Ray does not say itself which GPU is a worker's."""
+
+TOKEN = ".shared-"
+"""How the name of the file begins by which workers see that they have the folder of the run."""
 
 
 class RayExecutor:
@@ -63,12 +74,27 @@ class RayExecutor:
             now: gives seconds.
 
         Raises:
-            RecordingError: the folder of the run cannot be written.
+            RecordingError: the folder of the run cannot be written; the cluster is closed then, too.
         """
         import ray
 
         self._ray = ray
         self._cluster, self._options, self._now = cluster, options, now
+        self._came: list[Finished | Lost] = []
+        self._failed_starts = 0
+        self._listened_s, self._looked = 0.0, now()
+        self._last_alive_s = 0.0
+        self._numbers = itertools.count()
+        with ExitStack() as stack:
+            stack.callback(cluster.close)
+            self._begin(config, limits, threads)
+            stack.callback(self._remove_token)
+            self._actors = [self._new() for _ in range(count)]
+            self._warn_of_room(count)
+            stack.pop_all()
+
+    def _begin(self, config: WorkerConfig, limits: Limits, threads: int) -> None:
+        """What all actors are made of."""
         self._episodes = Episodes(config.folder / EPISODES)
         self._folder = config.folder
         self._token = _leave_token(config.folder)
@@ -77,30 +103,22 @@ class RayExecutor:
             config=pickle.dumps(config),
             limits=limits,
             threads=threads,
-            environment=_environment(threads),
+            environment=_environment(threads, gpus=self._options.gpus_per_worker > 0),
             directory=str(Path.cwd()),
             token=self._token,
         )
-        self._class = ray.remote(
-            num_cpus=options.cpus_per_worker,
-            num_gpus=options.gpus_per_worker,
+        self._class = self._ray.remote(
+            num_cpus=self._options.cpus_per_worker,
+            num_gpus=self._options.gpus_per_worker,
             max_restarts=0,
             scheduling_strategy="SPREAD",
         )(RayWorker)
-        self._numbers = itertools.count()
-        self._actors = [self._new() for _ in range(count)]
-        self._came: list[Finished | Lost] = []
-        self._failed_starts = 0
-        self._last_alive = now()
-        room = cluster.room()
+
+    def _warn_of_room(self, count: int) -> None:
+        room = self._cluster.room()
         if room < count:
-            log.warning(
-                "%s has room for %d of %d workers (%s); others start when it has more",
-                cluster.name,
-                room,
-                count,
-                cluster.has(),
-            )
+            said = "%s has room for %d of %d workers (%s); others start when it has more"
+            log.warning(said, self._cluster.name, room, count, self._cluster.has())
 
     @property
     def workers(self) -> Sequence[WorkerState]:
@@ -110,7 +128,7 @@ class RayExecutor:
     def submit(self, trial: Trial, worker: str) -> None:
         """Give a trial to a worker that is idle."""
         (actor,) = (actor for actor in self._actors if actor.name == worker)
-        actor.submit(trial, self._now())
+        actor.submit(trial, self._listened_s)
 
     def next(self, timeout_s: float) -> Finished | Lost | None:
         """What came of a trial; None where nothing has come within the time.
@@ -132,13 +150,13 @@ class RayExecutor:
         """End all of them: those with a trial at once, the others when they have closed their environment."""
         actors, self._actors = self._actors, []
         with suppress(ConnectionError, self._ray.exceptions.RayError):
-            closing = [actor.handle.close.remote() for actor in actors if actor.state.state == "idle"]
+            # Busy ones hear of it when they have told how their trial goes, so within `LOOK_S`.
+            closing = [actor.handle.close.remote() for actor in actors if actor.greeted]
             if closing:
                 self._ray.wait(closing, num_returns=len(closing), timeout=CLOSE_S)
         for actor in actors:
             self._kill(actor)
-        with suppress(OSError):
-            self._token.unlink(missing_ok=True)
+        self._remove_token()
         self._cluster.close()
 
     def _look(self, timeout_s: float) -> None:
@@ -146,13 +164,22 @@ class RayExecutor:
         if not awaited:
             time.sleep(timeout_s)
             return
-        ready, _ = self._ray.wait(list(awaited), timeout=timeout_s)
+        self._ray.wait(list(awaited), timeout=timeout_s)
+        # That ends with the first one that has something to say; all that have are heard.
+        ready, silent = self._ray.wait(list(awaited), num_returns=len(awaited), timeout=0)
+        self._listen()
         for reference in ready:
             self._hear(awaited[reference], reference)
-        for actor in list(self._actors):
-            if actor.silent_s(self._now()) > SILENT_S:
+        for actor in map(awaited.__getitem__, silent):
+            if actor.silent_s(self._listened_s) > SILENT_S:
                 self._bury(actor, f"nothing heard from {actor.place} in {SILENT_S:g} s")
         self._check_alive()
+
+    def _listen(self) -> None:
+        """Count the time in which actors could be heard."""
+        now = self._now()
+        self._listened_s += min(now - self._looked, MOST_LISTENED_S)
+        self._looked = now
 
     def _hear(self, actor: _Actor, reference: Any) -> None:
         """Take what an actor says, or find it dead."""
@@ -164,14 +191,14 @@ class RayExecutor:
         if isinstance(said, Hello):
             self._check_version(said)
             self._failed_starts = 0
-            actor.greet(said, self._now())
+            actor.greet(said, self._listened_s)
             return
         assert isinstance(said, Report)
-        actor.hear(said, self._now())
+        actor.hear(said, self._listened_s)
         match said.came:
             case Finished(trial, result):
                 if said.packed is not None:
-                    work = self._folder / WORK / actor.name / f"{trial.index:06d}"
+                    work = self._folder / WORK / self._token.name / actor.name / f"{trial.index:06d}"
                     self._unpack(said.packed, work)
                     result = self._episodes.commit(work, result)
                 self._came.append(Finished(trial, result))
@@ -196,8 +223,8 @@ class RayExecutor:
     def _check_alive(self) -> None:
         """Somebody has to be there, or to come within the time."""
         if any(actor.greeted for actor in self._actors):
-            self._last_alive = self._now()
-        elif self._now() - self._last_alive > self._options.start_timeout_s:
+            self._last_alive_s = self._listened_s
+        elif self._listened_s - self._last_alive_s > self._options.start_timeout_s:
             raise TakeTwoError(
                 f"{self._cluster.name} has had no room for a worker in {self._options.start_timeout_s:g} s: each needs "
                 f"{needs(self._options)} free on one machine, and there is {self._cluster.has()}; see "
@@ -224,6 +251,12 @@ class RayExecutor:
             unpack(packed, folder)
         except OSError as error:
             raise cannot_write(folder, error) from error
+        except tarfile.TarError as error:
+            raise RecordingError(f"what a worker sent for {folder} is damaged: {one_line(error)}") from error
+
+    def _remove_token(self) -> None:
+        with suppress(OSError):
+            self._token.unlink(missing_ok=True)
 
 
 class _Actor:
@@ -246,39 +279,49 @@ class _Actor:
         self.state = WorkerState(name, "starting")
         self._heard = 0.0
 
-    def greet(self, hello: Hello, now: float) -> None:
-        self.greeted, self.place, self._heard, self.awaited = True, hello.node, now, None
+    def greet(self, hello: Hello, listened_s: float) -> None:
+        self.greeted, self.place, self._heard, self.awaited = True, hello.node, listened_s, None
         self.state = WorkerState(self.name, "idle")
 
-    def submit(self, trial: Trial, now: float) -> None:
+    def submit(self, trial: Trial, listened_s: float) -> None:
         self.trial = trial
         self.state = replace(self.state, state="starting", task=trial.task, trial=trial.index, steps=0)
-        self._heard = now
+        self._heard = listened_s
         self.awaited = self.handle.run.remote(trial, LOOK_S)
 
-    def hear(self, report: Report, now: float) -> None:
-        self.state, self._heard = report.state, now
+    def hear(self, report: Report, listened_s: float) -> None:
+        self.state, self._heard = report.state, listened_s
         if report.came is None:
             self.awaited = self.handle.look.remote(LOOK_S)
         else:
             self.awaited = self.trial = None
 
-    def silent_s(self, now: float) -> float:
+    def silent_s(self, listened_s: float) -> float:
         """How long it has owed an answer; one that waits for a machine owes none."""
-        return now - self._heard if self.greeted and self.awaited is not None else 0.0
+        return listened_s - self._heard if self.greeted and self.awaited is not None else 0.0
 
 
-def _environment(threads: int) -> Mapping[str, str]:
-    """Ray sets the number of threads by the cores that it keeps for an actor, and results can depend on it."""
-    given = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
-    return given | {name: os.environ.get(name, str(threads)) for name in THREAD_VARIABLES}
+def _environment(threads: int, *, gpus: bool) -> Mapping[str, str]:
+    """Variables for workers.
+
+    Ray sets the number of threads by the cores that it keeps for an actor, and results can depend on it.
+
+    Args:
+        gpus: whether Ray keeps some for each worker.
+    """
+    names = HANDED_ON if gpus else HANDED_ON + GPU_VARIABLES
+    return {name: os.environ[name] for name in names if name in os.environ} | dict.fromkeys(
+        THREAD_VARIABLES, str(threads)
+    )
 
 
 def _leave_token(folder: Path) -> Path:
-    """A file that workers find where they see the folder."""
-    token = folder / f".shared-{secrets.token_hex(8)}"
+    """A file that workers find where they see the folder; those of commands that were killed are removed."""
+    token = folder / f"{TOKEN}{secrets.token_hex(8)}"
     make_folder(folder)
     try:
+        for old in folder.glob(f"{TOKEN}*"):
+            old.unlink(missing_ok=True)
         token.touch()
     except OSError as error:
         raise cannot_write(token, error) from error

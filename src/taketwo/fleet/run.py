@@ -17,6 +17,7 @@ from taketwo.fleet.plan import Plan
 from taketwo.fleet.trials import Trial, TrialResult
 from taketwo.fleet.waiting import Waiting
 from taketwo.fleet.worker import fault_of
+from taketwo.seeding import episode_seed
 from taketwo.types import Outcome
 
 log = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ class FleetRun:
         self.results = adopt(plan, folder, ledger)
         self._waiting = Waiting(plan.trials, self.results, in_rounds=enough is not None)
         self._attempts: dict[int, int] = {}
-        self._under_way: set[int] = set()
+        self._under_way: dict[int, float] = {}  # since when
         self._faults: dict[str, list[TrialResult]] = {}  # by task, those since a trial of it went well
         self._began = time.monotonic()
         self._before_s = float(ledger.fact("wall_s") or 0.0)
@@ -124,6 +125,7 @@ class FleetRun:
                 self._take(came)
             self._watcher.look(self._executor.workers)
         else:
+            self._ledger.take_back()
             return reason
         self._end_faults()
         return reason or ENDED
@@ -141,17 +143,17 @@ class FleetRun:
             tasks[worker.name] = trial.task
             self._attempts[trial.index] = self._attempts.get(trial.index, 0) + 1
             self._ledger.begin(trial.index, worker.name)
-            self._under_way.add(trial.index)
+            self._under_way[trial.index] = time.monotonic()
             self._executor.submit(trial, worker.name)
 
     def _take(self, came: Finished | Lost) -> None:
         trial = came.trial
-        self._under_way.discard(trial.index)
+        began = self._under_way.pop(trial.index, time.monotonic())
         # A worker that died may have finished before.
         result = came.result if isinstance(came, Finished) else self._folder.episodes.load(trial.index)
         if result is None:
             assert isinstance(came, Lost)
-            result = fault_of(trial, came.reason)
+            result = fault_of(trial, came.reason, time.monotonic() - began)
         if result.outcome is not Outcome.FAULT:
             self._settle_faults(trial.task)
             self._waiting.take_up(trial.task)
@@ -209,7 +211,7 @@ def adopt(plan: Plan, folder: RunFolder, ledger: Ledger) -> dict[int, TrialResul
     """The results that are there, by trial; the ledger is brought in line with them.
 
     Raises:
-        TakeTwoError: one is damaged.
+        TakeTwoError: one is damaged, or another plan's.
         RecordingError: the ledger cannot be written.
     """
     there, known = folder.episodes.done(), ledger.done()
@@ -220,15 +222,31 @@ def adopt(plan: Plan, folder: RunFolder, ledger: Ledger) -> dict[int, TrialResul
             if trial.index in known:
                 ledger.reopen(trial.index)
             continue
+        _check_own(trial, result, folder)
         results[trial.index] = replace(result, attempts=max(1, ledger.attempts(trial.index)))
         if trial.index not in known:
             ledger.finish(results[trial.index])
+    ledger.take_back()
     return results
+
+
+def _check_own(trial: Trial, result: TrialResult, folder: RunFolder) -> None:
+    if (result.trial, result.episode_seed) != (trial.index, episode_seed(trial.seed, trial.number)):
+        place = folder.episodes.folder(trial.index)
+        raise TakeTwoError(
+            f"{place} has an episode of another plan: give another --output_dir, or remove {place}, "
+            "and the trial is run again"
+        )
+
+
+def faults_of(plan: Plan, folder: RunFolder, ledger: Ledger) -> list[int]:
+    """The trials that ended as faults."""
+    return [trial for trial, result in adopt(plan, folder, ledger).items() if result.outcome is Outcome.FAULT]
 
 
 def reopen_faults(plan: Plan, folder: RunFolder, ledger: Ledger) -> int:
     """Let the trials that ended as faults be run again; returns how many there were."""
-    faults = [trial for trial, result in adopt(plan, folder, ledger).items() if result.outcome is Outcome.FAULT]
+    faults = faults_of(plan, folder, ledger)
     for trial in faults:
         folder.episodes.remove(trial)
         ledger.reopen(trial)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import logging
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from taketwo.fleet.timing import Stopwatch, TimedController, TimedEnvironment
 from taketwo.fleet.trials import Trial, TrialResult
 from taketwo.policies.base import PolicyConfig
 from taketwo.policies.prompting import TellsPrompt
+from taketwo.recording.naming import cannot_write, make_folder
 from taketwo.recording.video import VideoConfig
 from taketwo.seeding import episode_seed
 from taketwo.session.config import SessionConfig
@@ -46,6 +49,7 @@ log = logging.getLogger(__name__)
 
 EPISODES = "episodes"
 WORK = "work"
+BEGUN = ".begun"
 
 COLLECT_EVERY_S = 20.0
 """How often a worker looks for garbage among all that there is. A session does before it begins, which takes 30 ms with
@@ -64,6 +68,7 @@ class WorkerConfig:
         dataset: how every episode is recorded; None where none is.
         prompt: instruction put into each observation; the environment's own where None.
         described_as: the resolved configuration as plain values, credentials masked; `env` are the options above.
+        token: of the command. Workers of a command that was killed may live on for a while, and have their own folder.
     """
 
     folder: Path
@@ -76,6 +81,7 @@ class WorkerConfig:
     dataset: DatasetConfig | None
     prompt: str | None
     described_as: Mapping[str, Any]
+    token: str = field(default_factory=partial(secrets.token_hex, 4))
 
 
 class Worker:
@@ -113,12 +119,13 @@ class Worker:
             MissingExtraError: a library is not installed.
             RecordingError: the disk does not take it; the trial is not among the finished ones then.
         """
-        work = self._config.folder / WORK / self._name / f"{trial.index:06d}"
+        work = self._config.folder / WORK / self._config.token / self._name / f"{trial.index:06d}"
         shutil.rmtree(work, ignore_errors=True)
         began = time.monotonic()
         try:
             made = self._made_for(trial)
             self._set_aside()
+            _begin(work)
             result = self._run(trial, made, work)
         except (ConfigError, MissingExtraError, RecordingError):
             self.close()
@@ -127,6 +134,7 @@ class Worker:
             result = fault_of(trial, one_line(error), time.monotonic() - began)
         result = replace(result, worker=self._name)
         if result.outcome is not Outcome.FAULT:
+            _end(work)
             return self._episodes.commit(work, result)
         self.close()
         shutil.rmtree(work, ignore_errors=True)
@@ -174,7 +182,7 @@ class Worker:
         if isinstance(result.fault, RecordingError):
             raise result.fault
         rows = 0 if dataset is None else dataset.report()["rows"]
-        return result_of_session(trial, result, session.control_hz, stopwatch.take(), rows)
+        return result_of_session(trial, result, made.environment.spec.control_hz, stopwatch.take(), rows)
 
     def _sinks(self, made: _Made, limits: SessionConfig, work: Path) -> tuple[DatasetSink | None, list[Sink]]:
         config, spec = self._config, made.environment.spec
@@ -219,6 +227,22 @@ class _Made:
     def close(self) -> None:
         _closing("the policy", self.controller.close)
         _closing("the environment", self._close_environment)
+
+
+def _begin(work: Path) -> None:
+    """Make the folder of a trial, and a file in it that tells that it is still the same when the trial is over."""
+    make_folder(work)
+    try:
+        (work / BEGUN).touch()
+    except OSError as error:
+        raise cannot_write(work, error) from error
+
+
+def _end(work: Path) -> None:
+    try:
+        (work / BEGUN).unlink()
+    except OSError as error:  # another command has cleared what was under way
+        raise cannot_write(work, error) from error
 
 
 def environment_config(config: WorkerConfig, env: Mapping[str, Any]) -> MakesOne:
