@@ -130,20 +130,19 @@ def no_variables(monkeypatch):
 def test_a_policy_on_the_processor_needs_no_place(no_variables):
     assert not infers_on_gpu(NoopConfig())
     assert not infers_on_gpu(OnDevice("cpu"))
-    assert place(NoopConfig(), draws=True, shared=False, gpus=["0"]).warning is None
-    assert place(OnDevice("cuda"), draws=True, shared=False, gpus=[]).warning is None
+    assert place(NoopConfig(), shared=False, gpus=["0"]).warning is None
+    assert place(OnDevice("cuda"), shared=False, gpus=[]).warning is None
 
 
 def test_one_gpu_for_both_is_warned_of(no_variables, monkeypatch):
-    assert "MUJOCO_GL=osmesa" in place(OnDevice("cuda"), draws=True, shared=True, gpus=["0"]).warning
-    assert "--inference=server" in place(OnDevice(), draws=True, shared=False, gpus=["0", "1"]).warning
-    assert place(OnDevice("cuda"), draws=False, shared=False, gpus=["0"]).warning is None
+    assert "MUJOCO_GL=osmesa" in place(OnDevice("cuda"), shared=True, gpus=["0"]).warning
+    assert "--inference=server" in place(OnDevice(), shared=False, gpus=["0", "1"]).warning
     monkeypatch.setenv("MUJOCO_GL", "osmesa")
-    assert place(OnDevice("cuda"), draws=True, shared=True, gpus=["0"]).warning is None
+    assert place(OnDevice("cuda"), shared=True, gpus=["0"]).warning is None
 
 
 def test_a_server_gets_a_gpu_of_its_own_where_there_are_two(no_variables):
-    found = place(OnDevice("cuda"), draws=True, shared=True, gpus=["2", "3", "5"])
+    found = place(OnDevice("cuda"), shared=True, gpus=["2", "3", "5"])
     assert found.server == {"CUDA_VISIBLE_DEVICES": "2"}
     assert found.workers == {"CUDA_VISIBLE_DEVICES": "3,5", "MUJOCO_EGL_DEVICE_ID": "3"}
     assert found.warning is None

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,16 +52,19 @@ class SteerConfig:
         speed: metres a step.
         device: nothing is computed there.
         marks: folder to tell in where it is made.
+        load_s: how long that takes.
     """
 
     speed: float = 0.05
     device: str = "cpu"
     marks: Path | None = None
+    load_s: float = 0.0
 
     def make(self, spec):
         if self.speed > 1:
             raise ConfigError(f"speed must be 1 or less, not {self.speed:g}")
         leave_mark(self.marks, "policy")
+        time.sleep(self.load_s)
         return Steer(self.speed)
 
 
@@ -139,6 +143,20 @@ def test_a_server_that_dies_ends_the_command_and_costs_no_episode_that_has_ended
     assert f"error: the policy server was ended by SIGKILL; what it printed is in {printed}. Nothing that" in err
     kept = done(tmp_path / "run")
     assert 1 <= len(kept) < 12
+
+
+def test_ctrl_c_ends_the_command_while_the_policy_is_loaded(tmp_path, path):
+    (tmp_path / "m").mkdir()
+    process = subprocess.Popen(
+        [SCRIPT, *RUN, "--inference=server", "--policy.load_s=600", "--policy.marks=m"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_for(lambda: marks(tmp_path / "m", "policy"))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT
+    assert "Traceback" not in err
+    assert "error" not in err
 
 
 def test_an_option_that_the_server_finds_wrong_is_named_in_full(tmp_path, path):

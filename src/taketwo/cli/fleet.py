@@ -29,12 +29,12 @@ from taketwo.fleet.episodes import DATASET
 from taketwo.fleet.executor import Executor, MisfitError
 from taketwo.fleet.folder import RunFolder, check_new
 from taketwo.fleet.gpus import Placement, place, visible_gpus
-from taketwo.fleet.inference import PolicyServerProcess, check_reach
+from taketwo.fleet.inference import PolicyServerProcess, StoppedError, check_reach
 from taketwo.fleet.ledger import Ledger
 from taketwo.fleet.local import Limits, LocalExecutor
 from taketwo.fleet.merging import check_target, merge_episodes, sources_of
 from taketwo.fleet.plan import Plan, version_of
-from taketwo.fleet.ray_cluster import RayConfig
+from taketwo.fleet.ray_cluster import RayCluster, RayConfig
 from taketwo.fleet.report import write_report
 from taketwo.fleet.results import RESULTS, FleetResults, write_results
 from taketwo.fleet.run import FleetRun, faults_of, reopen_faults
@@ -155,7 +155,10 @@ def run(asked: Asked) -> int:
             _reopen_faults(asked, held, ledger, target)
         stop = _Stop()
         signals = stack.enter_context(stopping(stop, "stopping; episodes under way are run again by the same command"))
-        results, demand, failure = _run(asked, held, ledger, stop, console)
+        try:
+            results, demand, failure = _run(asked, held, ledger, stop, console)
+        except StoppedError:
+            return 128 + signals[0]
         _write(held, results, failure)
         if len(results.results) == len(results.trials):
             ledger.set_fact(UNTIL, "")
@@ -249,8 +252,8 @@ def _run(
     failure: TakeTwoError | None = None
     progress = _progress(config, console)
     try:
-        with _workers(asked, folder) as (executor, server), closing(progress):
-            demand = Demand(cores=None if config.far else Cores(), load=None if server is None else server.load)
+        with _workers(asked, folder, stop) as (executor, server, far), closing(progress):
+            demand = Demand(cores=None if far else Cores(), load=None if server is None else server.load)
             fleet = FleetRun(
                 plan,
                 folder,
@@ -288,33 +291,48 @@ def _run(
 
 
 @contextmanager
-def _workers(asked: Asked, folder: RunFolder) -> Iterator[tuple[Executor, PolicyServerProcess | None]]:
-    """The workers, and the policy server where they share one; both end with the context."""
+def _workers(
+    asked: Asked, folder: RunFolder, stop: _Stop
+) -> Iterator[tuple[Executor, PolicyServerProcess | None, bool]]:
+    """The workers, the policy server where they share one, and whether some are on other machines.
+
+    All end with the context.
+    """
     config = asked.config
     left = len(asked.plan.trials) - len(folder.episodes.done())
     worker = worker_config(config, folder.root, records=asked.records)
     shared = config.inference == "server"
     placement = Placement()
     if left and not config.far:
-        # Policies that want a GPU look at pictures.
-        placement = place(worker.policy, draws=True, shared=shared, gpus=visible_gpus())
+        placement = place(worker.policy, shared=shared, gpus=visible_gpus())
     if placement.warning is not None:
         log.warning("%s", placement.warning)
     with ExitStack() as stack:
+        with _variables(placement.workers):
+            cluster = _cluster(asked, left)
+        if cluster is not None:
+            stack.callback(cluster.close)
+        far = config.far or (cluster is not None and cluster.spread)
         server = None
         if left and shared:
+            check_reach(far)
             printed = folder.logs / SERVER_LOG
             log.info("the policy is loaded by a server for all workers; what it prints is in %s", printed)
             most = config.num_workers(left, room=left)
             server = PolicyServerProcess(
-                worker, asked.plan.trials[0].env, printed, workers=most, environment=placement.server
+                worker,
+                asked.plan.trials[0].env,
+                printed,
+                workers=most,
+                environment=placement.server,
+                stopped=stop.reason,
             )
             stack.callback(server.close)
             worker = server.worker_config(worker)
         with _variables(placement.workers):
-            executor = _executor(asked, folder, worker, left)
+            executor = _executor(asked, folder, worker, left, cluster)
         stack.callback(executor.close)
-        yield executor, server
+        yield executor, server, far
 
 
 @contextmanager
@@ -332,20 +350,26 @@ def _variables(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _executor(asked: Asked, folder: RunFolder, worker: WorkerConfig, left: int) -> Executor:
+def _cluster(asked: Asked, left: int) -> RayCluster | None:
+    """The one that is asked for, where something is left to run."""
+    config = asked.config
+    if config.cluster is None or not left:
+        return None
+    wanted = 0 if config.workers == "auto" else config.num_workers(left)
+    try:
+        return RayCluster(config.cluster, config.ray, room_for=wanted)
+    except ConfigError as error:
+        raise in_full(error, "ray.", RayConfig, asked.source) from error
+
+
+def _executor(asked: Asked, folder: RunFolder, worker: WorkerConfig, left: int, cluster: RayCluster | None) -> Executor:
     config = asked.config
     limits = Limits(config.trial_timeout_s, config.silence_timeout_s)
     threads = config.threads_per_worker
-    if config.cluster is None or not left:
+    if cluster is None:
         return LocalExecutor(worker, config.num_workers(left), limits, threads=threads, logs=folder.logs)
-    from taketwo.fleet.ray_cluster import RayCluster
     from taketwo.fleet.ray_workers import RayExecutor
 
-    wanted = 0 if config.workers == "auto" else config.num_workers(left)
-    try:
-        cluster = RayCluster(config.cluster, config.ray, room_for=wanted)
-    except ConfigError as error:
-        raise in_full(error, "ray.", RayConfig, asked.source) from error
     count = config.num_workers(left, cluster.room())
     return RayExecutor(cluster, worker, count, limits, config.ray, threads=threads)
 

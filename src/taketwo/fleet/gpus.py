@@ -45,23 +45,23 @@ def infers_on_gpu(policy: PolicyConfig) -> bool:
     return str(getattr(policy, "device", "cpu")) != "cpu" or type(policy).__name__ == "OpenpiConfig"
 
 
-def place(policy: PolicyConfig, *, draws: bool, shared: bool, gpus: list[str]) -> Placement:
+def place(policy: PolicyConfig, *, shared: bool, gpus: list[str]) -> Placement:
     """Keep drawing and inference apart where there are GPUs enough, and warn where there are not.
 
+    Policies that want a GPU look at pictures, so something is drawn.
+
     Args:
-        draws: whether the environment has cameras that somebody looks at.
         shared: whether the workers share a policy server; each has the policy itself otherwise.
         gpus: as `visible_gpus` tells.
     """
     if not gpus or not infers_on_gpu(policy):
         return Placement()
-    draws = draws and os.environ.get("MUJOCO_GL", "").lower() not in ON_PROCESSOR
     if shared and len(gpus) > 1:
         workers = {"CUDA_VISIBLE_DEVICES": ",".join(gpus[1:])}
         if gpus[1].isdecimal():
             workers["MUJOCO_EGL_DEVICE_ID"] = gpus[1]
         return Placement({"CUDA_VISIBLE_DEVICES": gpus[0]}, workers)
-    if not draws:
+    if os.environ.get("MUJOCO_GL", "").lower() in ON_PROCESSOR:
         return Placement()
     remedy = (
         "MUJOCO_GL=osmesa draws on the processor"
