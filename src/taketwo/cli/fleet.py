@@ -19,7 +19,7 @@ from taketwo.cli.fleet_config import FleetConfig, plan_of, source_of, worker_con
 from taketwo.cli.fleet_progress import DemandProgress, LiveFleetProgress, PlainFleetProgress
 from taketwo.cli.fleet_tables import print_results
 from taketwo.cli.help import options_help
-from taketwo.cli.progress import log_to
+from taketwo.cli.progress import live_console, log_to
 from taketwo.cli.resolve import Source, chosen_types, in_full, resolve, to_plain
 from taketwo.cli.stopping import stopping
 from taketwo.cli.wording import said_count
@@ -131,7 +131,7 @@ def run(asked: Asked) -> int:
         TakeTwoError: it cannot begin, or cannot go on. What is done is kept, and the same command goes on.
     """
     config, plan = asked.config, asked.plan
-    console = _live_console(config)
+    console = live_console(config.quiet)
     log_to(console, "warning" if config.quiet and config.log_level == "info" else config.log_level)
     _until(asked)  # a wrong one is told before anything is made
     if config.inference == "server":
@@ -382,14 +382,6 @@ def _until(asked: Asked) -> Callable[[Mapping[int, TrialResult]], str | None] | 
     except ConfigError as error:
         raise in_full(error, "", FleetConfig, asked.source) from error
     return Watch(rule, asked.plan.trials).reason
-
-
-def _live_console(config: FleetConfig) -> Console | None:
-    if config.quiet or not sys.stderr.isatty():
-        return None
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False)
 
 
 def _progress(config: FleetConfig, console: Console | None) -> PlainFleetProgress | LiveFleetProgress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection
@@ -279,6 +280,15 @@ class LiveProgress:
         width = max(8, min(30, self._console.width - 60))
         full = round(fraction * width)
         return [("━" * full, "green"), ("─" * (width - full), "dim")]
+
+
+def live_console(quiet: bool) -> Console | None:
+    """Where the live line is drawn; None where nothing is to be, or standard error is no terminal."""
+    if quiet or not sys.stderr.isatty():
+        return None
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
 
 
 def log_to(console: Console | None, level: str) -> None:

@@ -20,7 +20,7 @@ from taketwo.cli.flags import read_flags
 from taketwo.cli.help import options_help
 from taketwo.cli.leaving import FAULT, Leaving, said_of
 from taketwo.cli.making import check_filmed, closing, made
-from taketwo.cli.progress import LiveProgress, PlainProgress, log_to
+from taketwo.cli.progress import LiveProgress, PlainProgress, live_console, log_to
 from taketwo.cli.prompts import Prompt, prompt_source, with_prompt_id, with_token
 from taketwo.cli.resolve import Source, chosen_types, resolve, to_plain
 from taketwo.cli.stopping import stopping
@@ -173,7 +173,7 @@ def run(config: RunConfig, source: Source) -> int:
     Raises:
         TakeTwoError: it cannot begin.
     """
-    console = _live_console(config)
+    console = live_console(config.quiet)
     log_to(console, "warning" if config.quiet and config.log_level == "info" else config.log_level)
     config = with_prompt_id(config)
     source_of_prompt = prompt_source(config)
@@ -249,14 +249,6 @@ def _make_video(
     if world.drawn_by is not None:
         check_filmed(config.video.cameras, spec.cameras, world.drawn_by.camera_names())
     return made("video", config.video, source, lambda: config.video.make(spec, config.output_dir, stored))
-
-
-def _live_console(config: RunConfig) -> Console | None:
-    if config.quiet or not sys.stderr.isatty():
-        return None
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False)
 
 
 def _progress(config: RunConfig, console: Console | None) -> PlainProgress | LiveProgress | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -12,6 +13,8 @@ from typing import Self
 from taketwo.errors import EnvironmentFault, one_line
 from taketwo.session.processes import kill_children
 from taketwo.session.watchdog import Watchdog
+
+log = logging.getLogger(__name__)
 
 FAULT = 1
 """Exit status."""
@@ -52,6 +55,8 @@ class Patience:
         fault = EnvironmentFault(f"{what} has taken more than {self._timeout_s:g} s: it hangs, and is given up")
         try:
             self._give_up(fault)
+        except Exception:
+            log.exception("the session that hangs could not be ended as it should")
         finally:
             end_process(fault)  # the other thread waits for that
 
